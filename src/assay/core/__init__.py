@@ -1,0 +1,77 @@
+"""What every floor shares: errors, results, digests, canonical JSON, time, files, protocols.
+
+Standard library only, and nothing here imports another room.
+
+Example:
+    >>> from assay.core import Fidelity, Population, Result
+    >>> Result.of(Population(3, 3, 0, "rows"), Fidelity.LIVE, "all rows open").status
+    <Status.PASS: 'pass'>
+"""
+
+from assay.core.canonical import Json, from_canonical_json, to_canonical_json
+from assay.core.clock import Clock, SteppedClock, SystemClock, from_rfc3339, to_rfc3339
+from assay.core.data_keys import DataKeyClass, DataKeyTable, WrappedDataKey
+from assay.core.digests import is_sha256_hex, sha256_hex
+from assay.core.errors import (
+    AssayError,
+    CanonicalJsonError,
+    LockHeldError,
+    SecretReferenceError,
+    ToolError,
+)
+from assay.core.events import (
+    Event,
+    EventSink,
+    IgnoredEvents,
+    Progress,
+    RecordedEvents,
+    SilentProgress,
+)
+from assay.core.files import exclusive_lock, flush_directory, write_atomically
+from assay.core.pae import pae
+from assay.core.references import is_reference, resolve_reference
+from assay.core.results import Fidelity, Population, Result, Status, result_to_json
+from assay.core.signing import Signer
+from assay.core.tools import PinnedTool, ToolOutput, tools_home
+
+__all__ = [
+    "AssayError",
+    "CanonicalJsonError",
+    "Clock",
+    "DataKeyClass",
+    "DataKeyTable",
+    "Event",
+    "EventSink",
+    "Fidelity",
+    "IgnoredEvents",
+    "Json",
+    "LockHeldError",
+    "PinnedTool",
+    "Population",
+    "Progress",
+    "RecordedEvents",
+    "Result",
+    "SecretReferenceError",
+    "Signer",
+    "SilentProgress",
+    "Status",
+    "SteppedClock",
+    "SystemClock",
+    "ToolError",
+    "ToolOutput",
+    "WrappedDataKey",
+    "exclusive_lock",
+    "flush_directory",
+    "from_canonical_json",
+    "from_rfc3339",
+    "is_reference",
+    "is_sha256_hex",
+    "pae",
+    "resolve_reference",
+    "result_to_json",
+    "sha256_hex",
+    "to_canonical_json",
+    "to_rfc3339",
+    "tools_home",
+    "write_atomically",
+]
