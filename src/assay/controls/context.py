@@ -1,0 +1,175 @@
+"""What a check may use while it collects: files, keys, databases, time, and the programme.
+
+A `Context` opens each key service and each database once, and closes them all at its end. The
+rooms that it opens are imported when they are first needed, so that judging recorded facts needs
+none of them.
+
+Example:
+    >>> with Context(Path("."), programme, environment=os.environ) as context:  # doctest: +SKIP
+    ...     context.keyring(datastore)
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from assay.controls.asset import Bucket, Datastore
+from assay.controls.errors import CollectError
+from assay.controls.programme import Programme
+from assay.core import Clock, Progress, SilentProgress, SystemClock, resolve_reference, tools_home
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from assay.keys import Keyring, KeyService, KeySigner
+
+
+class Context:
+    """The surroundings of one run or one twin.
+
+    Attributes:
+        directory: the programme file's folder; relative paths start there.
+        programme: the programme.
+        environment: variables that references may name.
+        clock: where the time comes from.
+        progress: told what goes on.
+        random: random bytes of a length, for canaries.
+        tools: the folder of the tool environments.
+    """
+
+    def __init__(  # noqa: PLR0913 - each surrounding is an argument on purpose
+        self,
+        directory: Path,
+        programme: Programme,
+        *,
+        environment: Mapping[str, str],
+        clock: Clock | None = None,
+        progress: Progress | None = None,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+        tools: Path | None = None,
+        key_service: KeyService | None = None,
+    ) -> None:
+        self.directory = directory
+        self.programme = programme
+        self.environment = environment
+        self.clock = clock or SystemClock()
+        self.progress = progress or SilentProgress()
+        self.random = random
+        self.tools = tools or tools_home()
+        self._services: dict[str, KeyService] = {}
+        self._engines: dict[str, Engine] = {}
+        self._given_service = key_service
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Use it; its end closes what it opened."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close what it opened."""
+        self._open.close()
+
+    def value(self, text: str) -> str:
+        """A field of the programme file, with an ``env:`` reference resolved.
+
+        Raises:
+            SecretReferenceError: the variable is not set.
+        """
+        if text.startswith("env:"):
+            return resolve_reference(text, self.directory, self.environment)
+        return text
+
+    def path(self, text: str) -> Path:
+        """A path of the programme file: ``file:`` is dropped, relative paths start beside it."""
+        return self.directory / self.value(text).removeprefix("file:")
+
+    def key_service(self) -> KeyService:
+        """The programme's key service."""
+        from assay.keys import open_key_service
+
+        if self._given_service is not None:
+            return self._given_service
+        uri = self.value(self.programme.keys)
+        if uri not in self._services:
+            service = open_key_service(uri, directory=self.directory, environment=self.environment)
+            self._open.callback(service.close)
+            self._services[uri] = service
+        return self._services[uri]
+
+    def signer(self) -> KeySigner:
+        """The log's signing key; opened anew, closed at the context's end."""
+        from assay.keys import open_signer
+
+        signer = open_signer(
+            self.value(self.programme.log.signer),
+            directory=self.directory,
+            environment=self.environment,
+        )
+        self._open.callback(signer.close)
+        return signer
+
+    def engine(self, url: str) -> Engine:
+        """A database by its URL or reference; relative SQLite paths start at the programme."""
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        from assay.database import open_engine
+
+        resolved = self.value(url)
+        try:
+            parsed = make_url(resolved)
+        except ArgumentError as exc:
+            raise CollectError(
+                f"expected {url} to be an SQLAlchemy URL, found another text"
+            ) from exc
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            database = self.directory / parsed.database
+            if not database.is_file():
+                raise CollectError(f"expected the database {database}, found no such file")
+            parsed = parsed.set(database=str(database))
+        key = parsed.render_as_string(hide_password=False)
+        if key not in self._engines:
+            engine = open_engine(key)
+            self._open.callback(engine.dispose)
+            self._engines[key] = engine
+        return self._engines[key]
+
+    def keyring(self, datastore: Datastore) -> Keyring:
+        """The keyring that opens what a datastore holds."""
+        from assay.database import SqlDataKeyTable
+        from assay.keys import Keyring
+
+        table = SqlDataKeyTable(self.engine(datastore.key_table or datastore.url))
+        return Keyring(self.key_service(), table, clock=self.clock)
+
+    def datastore_of(self, bucket: Bucket) -> Datastore:
+        """The datastore whose key table seals a bucket's objects."""
+        for asset in self.programme.assets:
+            if isinstance(asset, Datastore) and bucket.store in (None, asset.id):
+                return asset
+        raise CollectError(f"expected a datastore for the bucket {bucket.id}, found none")
+
+    def load(self, name: str) -> object:
+        """An object of the company's own code, by ``module:name``.
+
+        The programme's folder is searched first, as if the programme were run there.
+
+        Raises:
+            CollectError: there is no such module or name, or importing it failed.
+        """
+        module_name, _, attribute = name.partition(":")
+        folder = str(self.directory)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        try:
+            return getattr(import_module(module_name), attribute)
+        except Exception as exc:
+            raise CollectError(
+                f"expected to import {name} from {folder}: {type(exc).__name__}: {exc}"
+            ) from exc
