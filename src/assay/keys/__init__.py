@@ -1,0 +1,73 @@
+"""Key services and data keys: a KEK that stays where it is, data keys wrapped under it.
+
+Example:
+    >>> from assay.core import DataKeyClass
+    >>> from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
+    >>> keyring = Keyring(MemoryKeyService(), MemoryDataKeyTable())
+    >>> keyring.current("tenant-1", DataKeyClass.ROWS)
+    DataKey(owner='tenant-1', key_class=<DataKeyClass.ROWS: 'rows'>, version=1, key_id=...)
+"""
+
+from assay.keys.errors import (
+    KeyAccessError,
+    KeyCommitmentError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KeysError,
+    KeyServiceError,
+    KeyStoreError,
+    KeyStoreFormatError,
+    KeyStoreKdfError,
+    KeyStorePermissionError,
+    KeyUriError,
+    PassphraseError,
+    SigningError,
+    UnknownDataKeyError,
+    UnwrapError,
+)
+from assay.keys.keyring import DataKey, Keyring, data_key_id
+from assay.keys.memory import MemoryDataKeyTable, MemoryKeyService
+from assay.keys.service import (
+    Custody,
+    ExportAttempt,
+    KeyOrigin,
+    KeyService,
+    KeySigner,
+    StoreFacts,
+    TokenFacts,
+)
+from assay.keys.uris import create_key, create_signing_key, open_key_service, open_signer
+
+__all__ = [
+    "Custody",
+    "DataKey",
+    "ExportAttempt",
+    "KeyAccessError",
+    "KeyCommitmentError",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "KeyOrigin",
+    "KeyService",
+    "KeyServiceError",
+    "KeySigner",
+    "KeyStoreError",
+    "KeyStoreFormatError",
+    "KeyStoreKdfError",
+    "KeyStorePermissionError",
+    "KeyUriError",
+    "Keyring",
+    "KeysError",
+    "MemoryDataKeyTable",
+    "MemoryKeyService",
+    "PassphraseError",
+    "SigningError",
+    "StoreFacts",
+    "TokenFacts",
+    "UnknownDataKeyError",
+    "UnwrapError",
+    "create_key",
+    "create_signing_key",
+    "data_key_id",
+    "open_key_service",
+    "open_signer",
+]

@@ -1,0 +1,88 @@
+"""What the key services refuse or cannot do.
+
+::
+
+    KeysError
+    ├── KeyUriError            a key URI is malformed, or names an unknown scheme
+    ├── KeyNotFoundError       the service is there, the named key is not (or is not unique)
+    ├── KeyExistsError         a key would have to be overwritten; nothing was changed
+    ├── KeyServiceError        the service cannot be reached, or failed
+    │   └── KeyAccessError     it refused the PIN
+    ├── SigningError           the service could not sign
+    ├── KeyStoreError          an embedded key store
+    │   ├── KeyStoreFormatError      has not the form of its specification
+    │   ├── KeyStoreKdfError         names a key derivation that is too weak or too costly
+    │   ├── KeyStorePermissionError  can be read by others, or is a symbolic link
+    │   └── PassphraseError          does not open under this passphrase
+    ├── UnwrapError            a wrapped data key does not open under this KEK and context
+    ├── KeyCommitmentError     a data key is not the one that its key id commits to
+    └── UnknownDataKeyError    an owner has no data key with this key id
+
+Example:
+    >>> issubclass(KeyAccessError, KeyServiceError)
+    True
+"""
+
+from __future__ import annotations
+
+from assay.core import AssayError
+
+
+class KeysError(AssayError):
+    """Anything that the room ``keys`` refuses or cannot do."""
+
+
+class KeyUriError(KeysError):
+    """A key URI is malformed, carries a secret, or names a scheme that nobody serves."""
+
+
+class KeyNotFoundError(KeysError):
+    """The key service holds no such key, or more than one that answers to the name."""
+
+
+class KeyExistsError(KeysError):
+    """A key of that name is there already; it was not overwritten."""
+
+
+class KeyServiceError(KeysError):
+    """The key service cannot be reached, is misconfigured, or failed."""
+
+
+class KeyAccessError(KeyServiceError):
+    """The key service refused the PIN."""
+
+
+class SigningError(KeysError):
+    """The key service could not sign."""
+
+
+class KeyStoreError(KeysError):
+    """An embedded key store cannot be used."""
+
+
+class KeyStoreFormatError(KeyStoreError):
+    """The file has not the form of ``spec/embedded-key-store.md``."""
+
+
+class KeyStoreKdfError(KeyStoreError):
+    """The file names a key derivation that is weaker or more costly than is allowed."""
+
+
+class KeyStorePermissionError(KeyStoreError):
+    """Others may read or replace the file: mode wider than 0600, or a symbolic link."""
+
+
+class PassphraseError(KeyStoreError):
+    """The file does not open: the passphrase is another one, or the file was altered."""
+
+
+class UnwrapError(KeysError):
+    """A wrapped data key does not open: altered, or another KEK or context."""
+
+
+class KeyCommitmentError(KeysError):
+    """An unwrapped data key is not the one that its key id commits to."""
+
+
+class UnknownDataKeyError(KeysError):
+    """The owner has no data key with this key id."""

@@ -1,0 +1,225 @@
+"""The protocols of a key service and of a signing key in one, and the facts about their custody.
+
+A key service holds a key-encryption key (KEK) and wraps data keys under it. Where the KEK lives
+is the provider's own affair; what a reader may believe about it stands in `Custody`: raw facts as
+the provider read them, without an opinion, so that a check can judge them again years later.
+
+Specification: ``spec/data-keys.md``.
+
+Example:
+    >>> def wrap_and_open(service: KeyService) -> bool:
+    ...     context = {"owner": "tenant-1", "class": "rows", "version": "1"}
+    ...     data_key, wrapped = service.generate_data_key(context)
+    ...     return service.unwrap(wrapped, context) == data_key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from assay.core import Fidelity, Signer
+
+
+@dataclass(frozen=True, slots=True)
+class ExportAttempt:
+    """One real attempt to get key material out, and what the provider answered.
+
+    Attributes:
+        door: what was attempted, in words ("read CKA_VALUE").
+        refused: whether the material stayed inside.
+        answer: the provider's own answer, without any material.
+    """
+
+    door: str
+    refused: bool
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOrigin:
+    """Where a key was made.
+
+    Attributes:
+        generated_inside: whether the provider says that it made the key itself (CKA_LOCAL);
+            None when it does not say.
+        mechanism: how it was made ("AES_KEY_GEN"); None when it does not say.
+    """
+
+    generated_inside: bool | None
+    mechanism: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What a PKCS#11 module says about itself, its slot and its token.
+
+    Attributes:
+        module_path: the library that was loaded.
+        library_manufacturer: from C_GetInfo.
+        library_description: from C_GetInfo.
+        library_version: from C_GetInfo, "2.6".
+        token_label: from C_GetTokenInfo.
+        token_manufacturer: from C_GetTokenInfo.
+        token_model: from C_GetTokenInfo.
+        token_serial: from C_GetTokenInfo.
+        hardware_slot: whether the slot carries the flag CKF_HW_SLOT.
+        hardware_mechanism: whether the mechanism of the key carries the flag CKF_HW.
+        known_software: whether the names above are those of a known software token.
+    """
+
+    module_path: str
+    library_manufacturer: str
+    library_description: str
+    library_version: str
+    token_label: str
+    token_manufacturer: str
+    token_model: str
+    token_serial: str
+    hardware_slot: bool
+    hardware_mechanism: bool
+    known_software: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What the machine says about the file of an embedded key store.
+
+    Attributes:
+        path: the file.
+        mode: its permission bits, octal ("0600").
+        owned_by_user: whether it belongs to the user who runs the process.
+        symbolic_link: whether the path is a symbolic link.
+        directory_mode: permission bits of its directory, octal.
+        kdf: the key derivation function, from the file's header.
+        kdf_parameters: its parameters, from the file's header.
+        cipher: the cipher that seals the file, from its header.
+    """
+
+    path: str
+    mode: str
+    owned_by_user: bool
+    symbolic_link: bool
+    directory_mode: str
+    kdf: str
+    kdf_parameters: Mapping[str, int]
+    cipher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Custody:
+    """Raw facts about where a key lives and whether it can leave; no opinion.
+
+    ``msgspec.to_builtins`` turns it into JSON, ``msgspec.convert`` back.
+
+    Attributes:
+        provider: "pkcs11", "embedded", "memory", or the scheme of a third party.
+        fidelity: how real the provider is.
+        uri: which key, without secrets.
+        algorithm: "AES-256-GCM" or "Ed25519".
+        origin: where the key was made.
+        attributes: what the provider says the key is and may (sensitive, extractable,
+            always_sensitive, never_extractable, local, token, private, ...); None where it does
+            not say.
+        export_attempts: every door that was tried.
+        token: facts about a PKCS#11 token.
+        store: facts about an embedded store's file.
+        residual_risk: one honest sentence: what somebody could still do.
+    """
+
+    provider: str
+    fidelity: Fidelity
+    uri: str
+    algorithm: str
+    origin: KeyOrigin
+    attributes: Mapping[str, bool | None]
+    export_attempts: tuple[ExportAttempt, ...]
+    residual_risk: str
+    token: TokenFacts | None = field(default=None)
+    store: StoreFacts | None = field(default=None)
+
+
+class KeyService(Protocol):
+    """Wraps data keys under a KEK that does not leave it.
+
+    Attributes:
+        uri: which KEK, without secrets: no PIN, no passphrase, no reference to them.
+        fidelity: how real the service is.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Which KEK, without secrets."""
+        ...
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How real the service is."""
+        ...
+
+    def generate_data_key(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
+        """Make a data key.
+
+        Args:
+            context: authenticated with the key; `unwrap` needs the same.
+
+        Returns:
+            the data key (32 bytes) and the same key wrapped (``spec/data-keys.md``, 61 bytes).
+
+        Raises:
+            KeyServiceError: the service failed.
+        """
+        ...
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """Open a wrapped data key.
+
+        Args:
+            wrapped: what `generate_data_key` returned.
+            context: what was given to it.
+
+        Raises:
+            UnwrapError: altered bytes, or another KEK or context.
+            KeyServiceError: the service failed.
+        """
+        ...
+
+    def custody(self) -> Custody:
+        """Look at the key and try every door by which it might leave.
+
+        Raises:
+            KeyServiceError: the service failed, so nothing can be said.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the service; it cannot be used afterwards. A second call does nothing."""
+        ...
+
+
+class KeySigner(Signer, Protocol):
+    """An Ed25519 key in a key service.
+
+    Attributes:
+        uri: which key, without secrets.
+        fidelity: how real the service is.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Which key, without secrets."""
+        ...
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How real the service is."""
+        ...
+
+    def custody(self) -> Custody:
+        """Look at the key and try every door by which it might leave."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the service; it cannot be used afterwards. A second call does nothing."""
+        ...
