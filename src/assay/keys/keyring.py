@@ -39,6 +39,7 @@ from assay.core import (
     SystemClock,
     WrappedDataKey,
 )
+from assay.keys.cache import ExpiringCache
 from assay.keys.errors import KeyCommitmentError, KeysError, UnknownDataKeyError, UnwrapError
 from assay.keys.service import KeyService
 from assay.keys.wrapping import DATA_KEY_BYTES
@@ -78,10 +79,34 @@ class DataKey:
         raise TypeError("expected a data key to stay in this process; send its owner and key id")
 
 
-class Keyring:
-    """Skeleton."""
+class _Flight:
+    """One load under way for an owner and class; others wait for it instead of loading too."""
 
-    def __init__(
+    __slots__ = ("done", "error", "key", "target")
+
+    def __init__(self, target: bytes | None) -> None:
+        self.target = target
+        self.done = threading.Event()
+        self.key: DataKey | None = None
+        self.error: Exception | None = None
+
+
+class Keyring:
+    """Finds, makes, unwraps and keeps data keys. Safe to share between threads, and over a fork.
+
+    Args:
+        service: holds the KEK.
+        table: keeps the wrapped data keys.
+        clock: for the moment at which a key was made.
+        events: told of ``data-key.created`` and ``data-key.unwrapped``, with class, version and
+            key id; never with the owner, who may be a person.
+        cache_ttl_seconds: how long an unwrapped key is used before the service is asked again;
+            also how long another process's newer version may go unseen.
+        cache_entries: how many unwrapped keys are kept at most.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(  # noqa: PLR0913 - two parts, and options that all have a name and a default
         self,
         service: KeyService,
         table: DataKeyTable,
@@ -91,20 +116,211 @@ class Keyring:
         cache_ttl_seconds: float = 300,
         cache_entries: int = 10_000,
         monotonic: Callable[[], float] = time.monotonic,
-    ) -> None: ...
+    ) -> None:
+        self._service = service
+        self._table = table
+        self._clock = clock or SystemClock()
+        self._events = events or IgnoredEvents()
+        self._ttl_seconds = cache_ttl_seconds
+        self._monotonic = monotonic
+        self._current: ExpiringCache[tuple[str, DataKeyClass], DataKey]
+        self._current = ExpiringCache(cache_entries)
+        self._by_id: ExpiringCache[tuple[str, DataKeyClass, bytes], DataKey]
+        self._by_id = ExpiringCache(cache_entries)
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[str, DataKeyClass], _Flight] = {}
+        _KEYRINGS.add(self)
 
     def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
-        """The newest version of an owner's key; the first one is made when there is none."""
-        raise NotImplementedError
+        """The newest version of an owner's key; the first one is made when there is none.
+
+        Raises:
+            KeyCommitmentError: the unwrapped key is not the one that its id commits to.
+            UnwrapError: the stored key does not open under this KEK for this owner.
+            KeyServiceError: the key service failed.
+        """
+        # The hot path, once per sealed row: one look-up and one comparison.
+        entry = self._current.entries.get((owner, key_class))
+        if entry is not None and entry.expires > self._monotonic():
+            entry.used = True
+            return entry.value
+        key = self._find(owner, key_class, None, create=True)
+        if key is None:
+            raise KeysError("expected the data key that was just made, found none in the table")
+        return key
 
     def by_id(self, owner: str, key_class: DataKeyClass, key_id: bytes) -> DataKey:
-        """The key that an envelope names."""
-        raise NotImplementedError
+        """The key that an envelope names.
+
+        Args:
+            owner: whose data it seals.
+            key_class: what it is used for.
+            key_id: 16 bytes, as in the envelope.
+
+        Raises:
+            UnknownDataKeyError: the owner has no key of this class with this id.
+            KeyCommitmentError: the unwrapped key is not the one that its id commits to.
+            UnwrapError: the stored key does not open under this KEK for this owner.
+            KeyServiceError: the key service failed.
+        """
+        entry = self._by_id.entries.get((owner, key_class, key_id))
+        if entry is not None and entry.expires > self._monotonic():
+            entry.used = True
+            return entry.value
+        key = self._find(owner, key_class, key_id, create=False)
+        if key is None:
+            raise UnknownDataKeyError(
+                f"expected a data key of class {key_class.value} with id {key_id.hex()}, found "
+                "none for this owner: the row belongs to another owner, its key was destroyed, or "
+                "the key table is another one"
+            )
+        return key
 
     def existing(self, owner: str, key_class: DataKeyClass) -> DataKey | None:
-        """The newest version of an owner's key, or None; never makes one."""
-        raise NotImplementedError
+        """The newest version of an owner's key, or None; never makes one.
+
+        Raises:
+            KeyCommitmentError: the unwrapped key is not the one that its id commits to.
+            UnwrapError: the stored key does not open under this KEK for this owner.
+            KeyServiceError: the key service failed.
+        """
+        entry = self._current.entries.get((owner, key_class))
+        if entry is not None and entry.expires > self._monotonic():
+            entry.used = True
+            return entry.value
+        return self._find(owner, key_class, None, create=False)
 
     def owners(self, key_class: DataKeyClass) -> Sequence[str]:
         """Every owner who has a key of the class, sorted."""
-        raise NotImplementedError
+        return self._table.owners(key_class)
+
+    def _find(
+        self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
+    ) -> DataKey | None:
+        """Single flight: the first who misses loads, all others wait and look again."""
+        place = (owner, key_class)
+        while True:
+            with self._lock:
+                hit = self._cached(owner, key_class, key_id)
+                if hit is not None:
+                    return hit
+                flight = self._flights.get(place)
+                if flight is None:
+                    own = self._flights[place] = _Flight(key_id)
+                    break
+            flight.done.wait()
+            # Who waited for the same thing takes the same answer, so that a key service in
+            # trouble is asked once and not once per reader. Who wants another key looks again.
+            if flight.target == key_id:
+                if flight.error is not None:
+                    raise flight.error
+                if flight.key is not None:
+                    return flight.key
+        try:
+            own.key = self._load(owner, key_class, key_id, create=create)
+        except Exception as exc:
+            own.error = exc
+            raise
+        finally:
+            with self._lock:
+                self._flights.pop(place, None)
+            own.done.set()
+        return own.key
+
+    def _cached(self, owner: str, key_class: DataKeyClass, key_id: bytes | None) -> DataKey | None:
+        now = self._monotonic()
+        if key_id is None:
+            return self._current.get((owner, key_class), now)
+        return self._by_id.get((owner, key_class, key_id), now)
+
+    def _load(
+        self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
+    ) -> DataKey | None:
+        rows = self._table.versions(owner, key_class)
+        newest = max(rows, key=lambda row: row.version, default=None)
+        if key_id is not None:
+            row = next((row for row in rows if row.key_id == key_id), None)
+            return None if row is None else self._unwrap(row, is_newest=row is newest)
+        if newest is not None:
+            return self._unwrap(newest, is_newest=True)
+        return self._make_first(owner, key_class) if create else None
+
+    def _make_first(self, owner: str, key_class: DataKeyClass) -> DataKey:
+        context = _context(owner, key_class, 1)
+        material, wrapped = self._service.generate_data_key(context)
+        if len(material) != DATA_KEY_BYTES:
+            raise KeysError(
+                f"expected a data key of {DATA_KEY_BYTES} bytes from {self._service.uri}, found "
+                f"{len(material)}"
+            )
+        key = DataKey(owner, key_class, 1, data_key_id(material), material)
+        row = WrappedDataKey(
+            owner, key_class, 1, key.key_id, self._service.uri, wrapped, self._clock.now()
+        )
+        if self._table.add(row):
+            self._keep(key, is_newest=True)
+            self._emit("data-key.created", key)
+            return key
+        # Another writer was first: its key is the owner's, ours was never used.
+        rows = self._table.versions(owner, key_class)
+        if not rows:
+            raise KeysError(
+                "expected the data key of the writer who was first, found none: the key table "
+                "says that the place is taken and shows nobody in it"
+            )
+        return self._unwrap(max(rows, key=lambda row: row.version), is_newest=True)
+
+    def _unwrap(self, row: WrappedDataKey, *, is_newest: bool) -> DataKey:
+        context = _context(row.owner, row.key_class, row.version)
+        try:
+            material = self._service.unwrap(row.wrapped, context)
+        except UnwrapError as exc:
+            if row.kek == self._service.uri:
+                raise
+            raise UnwrapError(
+                f"expected a data key that was wrapped by {self._service.uri}, found one that was "
+                f"wrapped by {row.kek}; open that key service"
+            ) from exc
+        if len(material) != DATA_KEY_BYTES or not hmac.compare_digest(
+            data_key_id(material), row.key_id
+        ):
+            raise KeyCommitmentError(
+                f"expected the data key that the id {row.key_id.hex()} commits to, found another: "
+                "the key table was altered"
+            )
+        key = DataKey(row.owner, row.key_class, row.version, row.key_id, material)
+        self._keep(key, is_newest=is_newest)
+        self._emit("data-key.unwrapped", key)
+        return key
+
+    def _keep(self, key: DataKey, *, is_newest: bool) -> None:
+        expires = self._monotonic() + self._ttl_seconds
+        with self._lock:
+            self._by_id.put((key.owner, key.key_class, key.key_id), key, expires)
+            if is_newest:
+                self._current.put((key.owner, key.key_class), key, expires)
+
+    def _emit(self, kind: str, key: DataKey) -> None:
+        details = {"class": key.key_class.value, "version": str(key.version)}
+        self._events.emit(Event(kind, {**details, "key_id": key.key_id.hex()}))
+
+    def _start_afresh_after_fork(self) -> None:
+        # Threads do not survive a fork: a lock that one of them held would never be released and
+        # a flight never land. The cached keys are as good in the child as in the parent.
+        self._lock = threading.Lock()
+        self._flights = {}
+
+
+def _context(owner: str, key_class: DataKeyClass, version: int) -> dict[str, str]:
+    return {"owner": owner, "class": key_class.value, "version": str(version)}
+
+
+_KEYRINGS: weakref.WeakSet[Keyring] = weakref.WeakSet()
+
+
+def _start_keyrings_afresh() -> None:
+    for keyring in _KEYRINGS:
+        keyring._start_afresh_after_fork()  # noqa: SLF001 - the same module
+
+
+os.register_at_fork(after_in_child=_start_keyrings_afresh)

@@ -103,7 +103,10 @@ class MemoryDataKeyTable:
         """Store a key unless (owner, class, version) is taken; True when it was stored."""
         with self._lock:
             place = (key.owner, key.key_class, key.version)
-            return self._rows.setdefault(place, key) is key
+            if place in self._rows:
+                return False
+            self._rows[place] = key
+            return True
 
     def owners(self, key_class: DataKeyClass) -> Sequence[str]:
         """Every owner who has a key of the class, sorted."""
