@@ -21,7 +21,10 @@ from assay.keys.errors import (
     KeyStorePermissionError,
     KeyUriError,
     PassphraseError,
+    SessionLostError,
     SigningError,
+    TokenError,
+    TokenPinError,
     UnknownDataKeyError,
     UnwrapError,
 )
@@ -31,12 +34,20 @@ from assay.keys.service import (
     Custody,
     ExportAttempt,
     KeyOrigin,
+    KeyProvider,
     KeyService,
     KeySigner,
     StoreFacts,
     TokenFacts,
 )
-from assay.keys.uris import create_key, create_signing_key, open_key_service, open_signer
+from assay.keys.uris import (
+    create_key,
+    create_signing_key,
+    key_custody,
+    leaky_key,
+    open_key_service,
+    open_signer,
+)
 
 __all__ = [
     "Custody",
@@ -47,6 +58,7 @@ __all__ = [
     "KeyExistsError",
     "KeyNotFoundError",
     "KeyOrigin",
+    "KeyProvider",
     "KeyService",
     "KeyServiceError",
     "KeySigner",
@@ -60,14 +72,19 @@ __all__ = [
     "MemoryDataKeyTable",
     "MemoryKeyService",
     "PassphraseError",
+    "SessionLostError",
     "SigningError",
     "StoreFacts",
+    "TokenError",
     "TokenFacts",
+    "TokenPinError",
     "UnknownDataKeyError",
     "UnwrapError",
     "create_key",
     "create_signing_key",
     "data_key_id",
+    "key_custody",
+    "leaky_key",
     "open_key_service",
     "open_signer",
 ]

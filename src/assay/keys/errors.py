@@ -7,7 +7,10 @@
     ├── KeyNotFoundError       the service is there, the named key is not (or is not unique)
     ├── KeyExistsError         a key would have to be overwritten; nothing was changed
     ├── KeyServiceError        the service cannot be reached, or failed
-    │   └── KeyAccessError     it refused the PIN
+    │   ├── KeyAccessError     it refused the PIN
+    │   └── TokenError         a PKCS#11 token answered with an error
+    │       ├── SessionLostError   the session is void; a new one may work
+    │       └── TokenPinError      it refused the PIN (also a KeyAccessError)
     ├── SigningError           the service could not sign
     ├── KeyStoreError          an embedded key store
     │   ├── KeyStoreFormatError      has not the form of its specification
@@ -50,6 +53,30 @@ class KeyServiceError(KeysError):
 
 class KeyAccessError(KeyServiceError):
     """The key service refused the PIN."""
+
+
+class TokenError(KeyServiceError):
+    """A PKCS#11 token answered with an error.
+
+    Attributes:
+        answer: the name of its return value ("KeyUnextractable" for CKR_KEY_UNEXTRACTABLE).
+    """
+
+    def __init__(self, what: str, answer: str) -> None:
+        super().__init__(f"expected the token to {what}, it answered {answer}")
+        self.answer = answer
+
+
+class SessionLostError(TokenError):
+    """The session or a handle of it is void; a new session may work."""
+
+
+class TokenPinError(TokenError, KeyAccessError):
+    """The token refused the PIN."""
+
+    def __init__(self, what: str, answer: str) -> None:
+        super().__init__(what, f"{answer}; check the PIN. Too many wrong ones lock a token")
+        self.answer = answer
 
 
 class SigningError(KeysError):

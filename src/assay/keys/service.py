@@ -16,7 +16,9 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from assay.core import Fidelity, Signer
@@ -123,6 +125,7 @@ class Custody:
             always_sensitive, never_extractable, local, token, private, ...); None where it does
             not say.
         export_attempts: every door that was tried.
+        untried_doors: one sentence for each door that could not be tried; nothing is known of it.
         token: facts about a PKCS#11 token.
         store: facts about an embedded store's file.
         residual_risk: one honest sentence: what somebody could still do.
@@ -136,6 +139,7 @@ class Custody:
     attributes: Mapping[str, bool | None]
     export_attempts: tuple[ExportAttempt, ...]
     residual_risk: str
+    untried_doors: tuple[str, ...] = field(default=())
     token: TokenFacts | None = field(default=None)
     store: StoreFacts | None = field(default=None)
 
@@ -222,4 +226,40 @@ class KeySigner(Signer, Protocol):
 
     def close(self) -> None:
         """Let go of the service; it cannot be used afterwards. A second call does nothing."""
+        ...
+
+
+class KeyProvider(Protocol):
+    """One scheme of key URIs: opens and creates keys of one kind of key service.
+
+    ``directory`` is where the URI was written (relative paths start there), ``environment`` the
+    variables to which references may point.
+    """
+
+    def open_key_service(
+        self, uri: str, directory: Path, environment: Mapping[str, str]
+    ) -> KeyService:
+        """Open the KEK that a URI names."""
+        ...
+
+    def open_signer(self, uri: str, directory: Path, environment: Mapping[str, str]) -> KeySigner:
+        """Open the Ed25519 key that a URI names."""
+        ...
+
+    def create_key(self, uri: str, directory: Path, environment: Mapping[str, str]) -> None:
+        """Create a KEK; never replace one."""
+        ...
+
+    def create_signing_key(self, uri: str, directory: Path, environment: Mapping[str, str]) -> None:
+        """Create an Ed25519 key; never replace one."""
+        ...
+
+    def key_custody(self, uri: str, directory: Path, environment: Mapping[str, str]) -> Custody:
+        """The facts about a KEK, also when it is kept so badly that it would not be opened."""
+        ...
+
+    def leaky_key(
+        self, uri: str, directory: Path, environment: Mapping[str, str]
+    ) -> AbstractContextManager[str]:
+        """A disposable KEK that is kept badly on purpose, beside the one that a URI names."""
         ...

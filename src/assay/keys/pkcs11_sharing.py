@@ -1,0 +1,218 @@
+"""One PKCS#11 session for each token of the process, shared between threads and over forks.
+
+PKCS#11 libraries are initialised once for a process, and a login counts for all of it. So:
+
+1. python-pkcs11 initialises without OS locking, and calls from several threads corrupt the
+   library. Every call of the process goes through one lock.
+2. A second login answers UserAlreadyLoggedIn. Whoever opens a token that is open already shares
+   its session, after the PIN was compared; the last one who closes it logs out.
+3. After a fork the child's session is void. The child initialises the library and logs in again
+   at its first call; a fork waits until no other thread is inside a library.
+4. A session that the token has dropped is opened again, once for a call.
+
+The PIN stays in this process's memory while the token is open, for 3 and 4.
+
+Example:
+    >>> token = SharedToken.open(Path("/usr/lib/softhsm/libsofthsm2.so"),
+    ...                          TokenSelector("assay"), pin)            # doctest: +SKIP
+    >>> token.run(lambda session: len(session.random(32)))               # doctest: +SKIP
+    32
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from assay.keys.errors import KeyAccessError, KeyExistsError, KeyServiceError, SessionLostError
+from assay.keys.pkcs11 import Module, Session, Token
+from assay.keys.pkcs11_uri import TokenSelector
+from assay.keys.service import TokenFacts
+
+T = TypeVar("T")
+
+SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
+
+_LOCK = threading.RLock()
+os.register_at_fork(
+    before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+)
+
+
+class _Library:
+    """One loaded module; ``generation`` counts how often it was initialised again."""
+
+    def __init__(self, path: str) -> None:
+        self.module = Module(path)
+        self.generation = 0
+        self.open_tokens = 0
+        self._note_where_it_began()
+
+    def follow(self) -> None:
+        """Initialise again when this process is a fork of the one that did."""
+        if self._process != os.getpid():
+            self.restart()
+
+    def restart(self) -> None:
+        """Initialise again; every session and handle is void."""
+        self.module.restart()
+        self.generation += 1
+        self._note_where_it_began()
+
+    def _note_where_it_began(self) -> None:
+        self._process = os.getpid()
+        self.configuration = os.environ.get(SOFTHSM_VARIABLE)
+
+    def find(self, selector: TokenSelector) -> Token:
+        """The one token that fits."""
+        found = [token for token in self.module.tokens() if selector.fits(token.selector)]
+        if not found and not self.open_tokens:
+            self.restart()  # a token that was initialised since then shows up only now
+            found = [token for token in self.module.tokens() if selector.fits(token.selector)]
+        if len(found) != 1:
+            raise KeyServiceError(
+                f"expected one token {selector.label or selector.serial!r} in "
+                f"{self.module.path}, found {len(found)}; initialise it, or name it more closely "
+                f"(serial=, manufacturer=, model=). SoftHSM looks where {SOFTHSM_VARIABLE} says"
+            )
+        return found[0]
+
+
+_LIBRARIES: dict[str, _Library] = {}
+_TOKENS: dict[tuple[str, TokenSelector], SharedToken] = {}
+
+
+def _library(path: Path) -> _Library:
+    real = str(path.resolve())
+    library = _LIBRARIES.get(real)
+    if library is None:
+        library = _LIBRARIES[real] = _Library(real)
+        return library
+    library.follow()
+    if library.configuration != os.environ.get(SOFTHSM_VARIABLE):
+        if library.open_tokens:
+            raise KeyServiceError(
+                f"expected {SOFTHSM_VARIABLE} to stay as it was while tokens are open, found "
+                "another value; close them first"
+            )
+        library.restart()
+    return library
+
+
+class SharedToken:
+    """One token of the process with its one session. Make it with `open`."""
+
+    def __init__(self, library: _Library, selector: TokenSelector, pin: str) -> None:
+        self.selector = selector
+        self._library = library
+        self._pin = pin
+        self._users = 0
+        self._session: Session | None = None
+        self._generation = -1
+
+    @classmethod
+    def open(cls, module: Path, selector: TokenSelector, pin: str) -> SharedToken:
+        """Open a token, or share it with those who have it open.
+
+        Args:
+            module: the PKCS#11 library.
+            selector: which token.
+            pin: its user PIN.
+
+        Raises:
+            KeyAccessError: the PIN was refused.
+            KeyServiceError: no library, not one such token, or it failed.
+        """
+        with _LOCK:
+            library = _library(module)
+            exact = library.find(selector).selector
+            place = (library.module.path, exact)
+            shared = _TOKENS.get(place)
+            if shared is None:
+                shared = cls(library, exact, pin)
+                shared._session_now()
+                _TOKENS[place] = shared
+                library.open_tokens += 1
+            elif not hmac.compare_digest(shared._pin.encode(), pin.encode()):
+                raise KeyAccessError(
+                    "expected the PIN with which this process has the token open, found another; "
+                    "check the place that pin-source names"
+                )
+            shared._users += 1
+            return shared
+
+    def run(self, operation: Callable[[Session], T]) -> T:
+        """Call the token, alone; once more on a new session when the old one was void.
+
+        Args:
+            operation: makes all its calls on the session that it is given.
+
+        Raises:
+            KeysError: what the operation raises.
+            KeyServiceError: the token cannot be opened any more.
+        """
+        with _LOCK:
+            try:
+                return operation(self._session_now())
+            except SessionLostError:
+                self._session = None
+            return operation(self._session_now())
+
+    def facts(self, *, signing: bool) -> TokenFacts:
+        """What library, slot, token and the mechanism that makes such keys say of themselves."""
+        with _LOCK:
+            self._library.follow()
+            return self._library.find(self.selector).facts(signing=signing)
+
+    def close(self) -> None:
+        """Let go once; the last one logs out."""
+        with _LOCK:
+            self._users -= 1
+            if self._users:
+                return
+            del _TOKENS[self._library.module.path, self.selector]
+            self._library.open_tokens -= 1
+            session, self._session = self._session, None
+            self._library.follow()
+            if session is not None and self._generation == self._library.generation:
+                with suppress(KeyServiceError):  # the token went first; nothing is left to close
+                    session.close()
+
+    def _session_now(self) -> Session:
+        self._library.follow()
+        if self._session is None or self._generation != self._library.generation:
+            self._session = self._library.find(self.selector).login(self._pin)
+            self._generation = self._library.generation
+        return self._session
+
+
+def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) -> None:
+    """Initialise a new token in a free slot, for set-ups on a software token.
+
+    No PIN stands on a command line: it is done in this process. SoftHSM puts the token where
+    ``SOFTHSM2_CONF`` of the process says.
+
+    Args:
+        module: the PKCS#11 library.
+        label: at most 32 bytes.
+        so_pin: the security officer's PIN, at least 4 characters.
+        user_pin: the user's PIN, at least 4 characters.
+
+    Raises:
+        KeyExistsError: a token of that label is there; it was not touched.
+        KeyServiceError: the token refused.
+    """
+    if not 0 < len(label.encode()) <= 32:
+        raise KeyServiceError("expected a token label of 1 to 32 bytes, found another length")
+    selector = TokenSelector(label)
+    with _LOCK:
+        library = _library(module)
+        if any(selector.fits(token.selector) for token in library.module.tokens()):
+            raise KeyExistsError(f"expected no token {label!r}, found one; it was not touched")
+        library.module.initialise_token(label, so_pin)
+        library.find(selector).set_user_pin(so_pin, user_pin)
