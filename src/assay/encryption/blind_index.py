@@ -1,0 +1,165 @@
+"""Keyed hashes by which rows with an equal sealed value can be found.
+
+Specification: ``spec/blind-index.md``, which also says what an index tells whoever reads it.
+
+Example:
+    >>> index = BlindIndex("documents", "owner_email", casefold)
+    >>> one, other = "Ada@Example.com", "ada@example.com"
+    >>> index.compute(key, one) == index.compute(key, other)     # doctest: +SKIP
+    True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import ClassVar
+from uuid import UUID
+
+from assay.core import DataKeyClass, pae
+from assay.encryption.errors import BlindIndexError, KeyClassError, UnsupportedValueError
+from assay.encryption.row_address import encode_row_id
+from assay.keys import DataKey
+
+LABEL = b"assay index v1"
+VERSION = 0x01
+DEFAULT_BITS = 128
+FEWEST_BITS_FOR_EQUALITY = 64
+"""With fewer bits unrelated values collide, and a search finds candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """How values are normalised before they are hashed; values that become equal find each other.
+
+    Attributes:
+        name: stands in the hash; never changed while an index is in use.
+        accepts: the types of values.
+        normalise: value to bytes.
+    """
+
+    name: str
+    accepts: tuple[type, ...]
+    normalise: Callable[[object], bytes]
+
+    def __call__(self, value: object) -> bytes:
+        """The normalised value.
+
+        Raises:
+            UnsupportedValueError: another type, or text that is not valid Unicode.
+        """
+        if type(value) not in self.accepts:
+            raise UnsupportedValueError(
+                f"expected a value of {', '.join(kind.__name__ for kind in self.accepts)} for the "
+                f"blind index {self.name!r}, found {type(value).__name__}"
+            )
+        try:
+            return self.normalise(value)
+        except UnicodeEncodeError:
+            pass
+        raise UnsupportedValueError("expected valid Unicode text, found a lone surrogate")
+
+
+def _normalise_exactly(value: object) -> bytes:
+    match value:
+        case str():
+            return value.encode()
+        case bytes():
+            return value
+        case date():
+            return value.isoformat().encode()
+        case _:
+            return encode_row_id(value)  # type: ignore[arg-type]  # UUID and int are left
+
+
+def _fold_case(value: object) -> bytes:
+    folded = unicodedata.normalize("NFD", str(value)).casefold()
+    return unicodedata.normalize("NFC", folded).encode()
+
+
+def _keep_digits(value: object) -> bytes:
+    digits = (unicodedata.decimal(char, None) for char in str(value))
+    return "".join(str(digit) for digit in digits if digit is not None).encode()
+
+
+exact = Transform("exact", (str, bytes, int, UUID, date), _normalise_exactly)
+"""Values are equal when nothing differs; text is compared code point by code point."""
+
+casefold = Transform("casefold", (str,), _fold_case)
+"""Texts are equal but for case and for how accents are composed; white space counts."""
+
+digits = Transform("digits", (str,), _keep_digits)
+"""Texts are equal when their decimal digits are, for telephone and account numbers."""
+
+
+class BlindIndexValue(bytes):
+    """A computed blind index: version, key version, truncated hash. Only made by `BlindIndex`."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlindIndex:
+    """The blind index of one field of one table.
+
+    Attributes:
+        table: the stable name of the table.
+        field: the stable name of the field.
+        transform: see `Transform`.
+        bits: how much of the hash is kept, 1 to 256.
+    """
+
+    table: str
+    field: str
+    transform: Transform
+    bits: int = DEFAULT_BITS
+
+    HEADER_BYTES: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        """Refuse a length that HMAC-SHA-256 cannot give."""
+        if not 1 <= self.bits <= 256:
+            raise BlindIndexError(f"expected 1 to 256 bits of blind index, found {self.bits}")
+
+    @property
+    def size_bytes(self) -> int:
+        """How long each value is, with version and key version."""
+        return self.HEADER_BYTES + (self.bits + 7) // 8
+
+    def compute(self, key: DataKey, value: object) -> BlindIndexValue | None:
+        """The blind index of a value; of None there is none.
+
+        Args:
+            key: a data key of class ``indexes``; its owner is the tenant.
+            value: of a type that the transform accepts, or None.
+
+        Raises:
+            KeyClassError: the data key is of another class.
+            BlindIndexError: the data key has a version above 65535.
+            UnsupportedValueError: the transform does not accept the value.
+        """
+        if key.key_class is not DataKeyClass.INDEXES:  # step 1
+            raise KeyClassError(
+                f"expected a data key of class indexes, found one of class {key.key_class.value}"
+            )
+        if not 1 <= key.version <= 0xFFFF:
+            raise BlindIndexError(f"expected an index key version to 65535, found {key.version}")
+        if value is None:  # 2
+            return None
+        normalised = self.transform(value)  # 3
+        names = (key.owner, self.table, self.field, self.transform.name)
+        message = pae([LABEL, *(name.encode() for name in names), normalised])
+        digest = hmac.digest(key.material, message, hashlib.sha256)  # 4
+        truncated = _truncate(digest, self.bits)  # 5
+        return BlindIndexValue(bytes([VERSION]) + key.version.to_bytes(2, "big") + truncated)  # 6
+
+
+def _truncate(digest: bytes, bits: int) -> bytes:
+    whole, rest = divmod(bits, 8)
+    if not rest:
+        return digest[:whole]
+    return digest[:whole] + bytes([digest[whole] & (0xFF << (8 - rest) & 0xFF)])

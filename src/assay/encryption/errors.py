@@ -1,0 +1,129 @@
+"""What sealing and opening refuse, one name for each reason.
+
+::
+
+    EncryptionError
+    ├── EnvelopeError              a row envelope (spec/row-envelope.md)
+    │   ├── MissingEnvelopeError     no bytes where an envelope must be
+    │   ├── TruncatedEnvelopeError   shorter than a header and a tag
+    │   ├── UnknownVersionError      a version that this release does not know
+    │   ├── UnknownSuiteError        a suite that this release does not know
+    │   ├── WrongKeyError            sealed under another data key
+    │   └── TamperedEnvelopeError    altered, or the envelope of another row
+    ├── PayloadError               the fields within an envelope
+    │   ├── MalformedPayloadError    not a map of fields
+    │   └── UnsupportedValueError    a value of a type that has no encoding
+    ├── RowIdError                 a primary key of another kind than declared
+    ├── KeyClassError              a data key of another class
+    ├── BlindIndexError            an index that cannot be declared or computed
+    ├── ObjectError                a sealed object (spec/sealed-object.md)
+    │   ├── TruncatedObjectError     cut off
+    │   ├── ExtendedObjectError      something follows its end
+    │   ├── UnknownObjectVersionError, UnknownObjectSuiteError, WrongObjectKeyError
+    │   ├── TamperedObjectError      altered, reordered, or another object
+    │   ├── ObjectRangeError         a range that is not within it
+    │   └── ObjectTooLargeError      more than 2^32 chunks
+    └── sqlalchemy.MappingError    sealed models (assay.encryption.sqlalchemy.errors)
+
+No message holds a key, a value or the bytes of an envelope.
+
+Example:
+    >>> issubclass(TamperedEnvelopeError, EnvelopeError)
+    True
+"""
+
+from __future__ import annotations
+
+from assay.core import AssayError
+
+
+class EncryptionError(AssayError):
+    """Anything that the room ``encryption`` refuses or cannot do."""
+
+
+class EnvelopeError(EncryptionError):
+    """A row envelope does not open. No bytes of it are ever returned."""
+
+
+class MissingEnvelopeError(EnvelopeError):
+    """There are no bytes where an envelope must be: NULL, or a value of another type."""
+
+
+class TruncatedEnvelopeError(EnvelopeError):
+    """The envelope is shorter than a header and a tag."""
+
+
+class UnknownVersionError(EnvelopeError):
+    """The envelope's version byte is not known here."""
+
+
+class UnknownSuiteError(EnvelopeError):
+    """The envelope's suite byte is not known here."""
+
+
+class WrongKeyError(EnvelopeError):
+    """The envelope was sealed under another data key than the row's owner has."""
+
+
+class TamperedEnvelopeError(EnvelopeError):
+    """The tag does not fit: altered bytes, or the envelope of another row, table or group."""
+
+
+class PayloadError(EncryptionError):
+    """Fields cannot be written as a payload, or a payload cannot be read."""
+
+
+class MalformedPayloadError(PayloadError):
+    """The payload is not a MessagePack map of fields as the specification has it."""
+
+
+class UnsupportedValueError(PayloadError):
+    """A value has a type, or a size, that cannot be sealed without loss."""
+
+
+class RowIdError(EncryptionError):
+    """A primary key is of another kind than declared, or of none that can be bound to a row."""
+
+
+class KeyClassError(EncryptionError):
+    """A data key of one class was given for the work of another."""
+
+
+class BlindIndexError(EncryptionError):
+    """A blind index cannot be declared or computed like this."""
+
+
+class ObjectError(EncryptionError):
+    """A sealed object cannot be written or does not open."""
+
+
+class TruncatedObjectError(ObjectError):
+    """The object was cut off."""
+
+
+class ExtendedObjectError(ObjectError):
+    """Bytes follow the end of the object."""
+
+
+class UnknownObjectVersionError(ObjectError):
+    """The object's version byte is not known here."""
+
+
+class UnknownObjectSuiteError(ObjectError):
+    """The object's suite byte is not known here."""
+
+
+class WrongObjectKeyError(ObjectError):
+    """The object was sealed under another data key than the given one."""
+
+
+class TamperedObjectError(ObjectError):
+    """A tag does not fit: altered or reordered bytes, or the object of another name."""
+
+
+class ObjectRangeError(ObjectError):
+    """The wanted range does not lie within the object."""
+
+
+class ObjectTooLargeError(ObjectError):
+    """The object has more chunks than a counter of four bytes can number."""

@@ -1,0 +1,153 @@
+"""Where a sealed row stands: tenant, table, group and row id, as associated data.
+
+Specification: ``spec/row-envelope.md``, "Row address and associated data".
+
+Example:
+    >>> address = RowAddress("tenant-1", "documents", "default", encode_row_id(7))
+    >>> len(address.associated_data())
+    85
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from uuid import UUID
+
+import msgspec
+
+from assay.core import pae
+from assay.encryption.errors import RowIdError
+
+LABEL = b"assay row v1"
+DEFAULT_GROUP = "default"
+
+
+class RowIdKind(StrEnum):
+    """What a column of a primary key holds; part of a table's declaration, never changed."""
+
+    UUID = "uuid"
+    INTEGER = "integer"
+    TEXT = "text"
+
+
+class RowAddress(msgspec.Struct, frozen=True):
+    """The place of one group of one row.
+
+    Attributes:
+        tenant: the owner's name: whose data key seals the row.
+        table: the stable name of the table.
+        group: the name of the group of fields.
+        row_id: the encoded primary key, see `encode_row_id`.
+    """
+
+    tenant: str
+    table: str
+    group: str
+    row_id: bytes
+
+    def associated_data(self) -> bytes:
+        """PAE(["assay row v1", tenant, table, group, row id])."""
+        row_id = self.row_id
+        return _prefix(self.tenant, self.table, self.group, len(row_id)) + row_id
+
+
+@lru_cache(maxsize=4096)
+def _prefix(tenant: str, table: str, group: str, row_id_bytes: int) -> bytes:
+    """The associated data up to the row id itself: it differs only between groups."""
+    try:
+        pieces = [tenant.encode(), table.encode(), group.encode()]
+    except UnicodeEncodeError:
+        pieces = None
+    if pieces is None:
+        raise RowIdError("expected names of valid Unicode text, found a lone surrogate")
+    return pae([LABEL, *pieces, bytes(row_id_bytes)])[: -row_id_bytes or None]
+
+
+def encode_row_id(*key: UUID | int | str) -> bytes:
+    """The row id of a primary key.
+
+    Args:
+        key: the values of the key's columns, in their order; each of exactly the type UUID, int
+            or str.
+
+    Returns:
+        For one column its encoding (UUID: 16 bytes; int: decimal ASCII; str: UTF-8), for several
+        the PAE of their encodings.
+
+    Raises:
+        RowIdError: no column, or a value of another type.
+    """
+    return row_id_encoder([_kind_of(value) for value in key])(key)
+
+
+def row_id_encoder(kinds: Sequence[RowIdKind]) -> Callable[[Sequence[object]], bytes]:
+    """The encoder for a declared primary key; it refuses values of another kind.
+
+    Args:
+        kinds: the kinds of the key's columns, in their order.
+
+    Raises:
+        RowIdError: there is no column.
+    """
+    encoders = [_ENCODERS[kind] for kind in kinds]
+    if not encoders:
+        raise RowIdError("expected a primary key, found no column in it")
+    if len(encoders) == 1:
+        only = encoders[0]
+        return lambda key: only(key[0])
+
+    def encode_composite(key: Sequence[object]) -> bytes:
+        return pae([encode(value) for encode, value in zip(encoders, key, strict=True)])
+
+    return encode_composite
+
+
+def _kind_of(value: object) -> RowIdKind:
+    for type_, kind in (
+        (UUID, RowIdKind.UUID),
+        (int, RowIdKind.INTEGER),
+        (str, RowIdKind.TEXT),
+    ):
+        if type(value) is type_:
+            return kind
+    raise RowIdError(
+        f"expected a primary key of UUID, int or str, found {type(value).__name__}; "
+        "convert it, or give the table a key of one of these"
+    )
+
+
+def _encode_uuid(value: object) -> bytes:
+    if type(value) is not UUID:
+        raise _another_kind("UUID", value)
+    return value.bytes
+
+
+def _encode_integer(value: object) -> bytes:
+    if type(value) is not int:
+        raise _another_kind("int", value)
+    return b"%d" % value
+
+
+def _encode_text(value: object) -> bytes:
+    if type(value) is not str:
+        raise _another_kind("str", value)
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        pass
+    raise RowIdError("expected a primary key of valid Unicode text, found a lone surrogate")
+
+
+def _another_kind(expected: str, value: object) -> RowIdError:
+    return RowIdError(
+        f"expected a primary key of type {expected} as declared, found {type(value).__name__}"
+    )
+
+
+_ENCODERS: dict[RowIdKind, Callable[[object], bytes]] = {
+    RowIdKind.UUID: _encode_uuid,
+    RowIdKind.INTEGER: _encode_integer,
+    RowIdKind.TEXT: _encode_text,
+}
