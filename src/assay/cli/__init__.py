@@ -1,0 +1,60 @@
+"""The command line: one file per verb, no logic.
+
+Every verb takes ``--json`` and ends with the same codes: 0 kept, 1 broken, 2 wrong input,
+3 could not tell.
+
+Example:
+    >>> main(["run", "-c", "assay.yaml"])       # doctest: +SKIP
+    3
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from assay.cli import bundle, drill, init, keys, run, scan, trust, verify
+from assay.cli.screen import report_error, report_interrupt
+
+_DESCRIPTION = "Keeps a company's security and privacy promises, and proves it."
+
+app = typer.Typer(
+    name="assay",
+    help=_DESCRIPTION,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(init.init)
+app.command("run")(run.run)
+app.command("drill")(drill.drill)
+app.command("bundle")(bundle.bundle)
+app.command("verify")(verify.verify)
+app.add_typer(trust.app, name="trust")
+app.add_typer(keys.app, name="keys")
+app.add_typer(scan.app, name="scan")
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    Args:
+        arguments: the words after ``assay``; those of this process when None.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=words, prog_name="assay", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return report_interrupt()
+    except Exception as exc:  # noqa: BLE001 - the last place where an error can be told
+        return report_error(exc, as_json="--json" in words)
+    return int(code or 0)

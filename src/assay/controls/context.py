@@ -11,9 +11,8 @@ Example:
 
 from __future__ import annotations
 
-import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +38,6 @@ class Context:
         environment: variables that references may name.
         clock: where the time comes from.
         progress: told what goes on.
-        random: random bytes of a length, for canaries.
         tools: the folder of the tool environments.
     """
 
@@ -51,7 +49,6 @@ class Context:
         environment: Mapping[str, str],
         clock: Clock | None = None,
         progress: Progress | None = None,
-        random: Callable[[int], bytes] = secrets.token_bytes,
         tools: Path | None = None,
         key_service: KeyService | None = None,
     ) -> None:
@@ -60,7 +57,6 @@ class Context:
         self.environment = environment
         self.clock = clock or SystemClock()
         self.progress = progress or SilentProgress()
-        self.random = random
         self.tools = tools or tools_home()
         self._services: dict[str, KeyService] = {}
         self._engines: dict[str, Engine] = {}

@@ -33,6 +33,9 @@ class State(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
+_SAYS_IT_ALL = {Status.FAIL: State.BROKEN, Status.ERROR: State.ERROR}
+"""However old and however real."""
+
 _WORST_FIRST = (State.BROKEN, State.ERROR, State.UNPROVEN, State.KEPT)
 
 
@@ -205,22 +208,28 @@ def _judge_line(
     outcome: Outcome | None,
     horizon: datetime,
 ) -> tuple[State, str]:
+    """The state of a control on an asset, and why when it is not kept."""
     if check is None:
         return State.UNPROVEN, f"{asset.id}: no check yet ({control.title})"
     if outcome is None:
         return State.ERROR, f"{asset.id}: no result of {check} on record"
     result = outcome.result
-    if result.status is Status.FAIL:
-        return State.BROKEN, f"{asset.id}: {result.reason}"
-    if result.status is Status.ERROR:
-        return State.ERROR, f"{asset.id}: {result.reason}"
+    why = f"{asset.id}: {result.reason}"
+    demanded = control.fidelity or result.fidelity
+    if result.status in _SAYS_IT_ALL:
+        return _SAYS_IT_ALL[result.status], why
     if outcome.at < horizon:
-        return State.UNPROVEN, f"{asset.id}: last proven {to_rfc3339(outcome.at)}, too long ago"
-    if result.status is Status.NOT_APPLICABLE:
-        return State.NOT_APPLICABLE, f"{asset.id}: {result.reason}"
-    if control.fidelity and Fidelity.weakest(control.fidelity, result.fidelity) != control.fidelity:
-        return State.UNPROVEN, (
-            f"{asset.id}: seen only on a stand-in ({result.fidelity}), "
-            f"which does not prove this ({result.reason})"
+        state, why = State.UNPROVEN, f"{asset.id}: last proven {to_rfc3339(outcome.at)}, too old"
+    elif result.status is Status.NOT_APPLICABLE:
+        state = State.NOT_APPLICABLE
+    elif Fidelity.weakest(demanded, result.fidelity) != demanded:
+        state, why = (
+            State.UNPROVEN,
+            (
+                f"{asset.id}: seen only on a stand-in ({result.fidelity}), "
+                f"which does not prove this ({result.reason})"
+            ),
         )
-    return State.KEPT, ""
+    else:
+        state, why = State.KEPT, ""
+    return state, why

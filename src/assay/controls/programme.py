@@ -32,8 +32,9 @@ from assay.controls.asset import (
     Location,
     ProgrammeFile,
 )
-from assay.controls.errors import ProgrammeError
-from assay.controls.yaml_source import YamlSource, read_yaml
+from assay.controls.catalogue import Catalogue, load_catalogue
+from assay.controls.errors import CatalogueError, ProgrammeError
+from assay.controls.yaml_source import Step, YamlSource, read_yaml
 from assay.core import is_reference
 
 KEK_ID = "kek"
@@ -115,15 +116,6 @@ def load_programme(path: Path) -> Programme:
     Raises:
         ProgrammeError: with file, line and column, and what was expected there.
     """
-    return load_programme_source(path)[0]
-
-
-def load_programme_source(path: Path) -> tuple[Programme, YamlSource]:
-    """Like `load_programme`, with the places of every value for further messages.
-
-    Raises:
-        ProgrammeError: as there.
-    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
@@ -139,7 +131,8 @@ def load_programme_source(path: Path) -> tuple[Programme, YamlSource]:
     _check_ids(programme, source)
     _check_links(programme, source)
     _check_secrets(programme, source)
-    return programme, source
+    _check_promises(programme, source, load_catalogue())
+    return programme
 
 
 def programme_schema() -> bytes:
@@ -159,7 +152,7 @@ def programme_schema() -> bytes:
 def _check_ids(programme: Programme, source: YamlSource) -> None:
     seen: dict[str, int] = {}
     for number, asset in enumerate(programme.assets):
-        place = ["assets", number, "id"]
+        place: list[Step] = ["assets", number, "id"]
         if asset.id in _DERIVED_IDS:
             raise source.error(
                 place, f"expected another id than {asset.id}: it names an asset of Assay's own"
@@ -207,7 +200,7 @@ def _check_links(programme: Programme, source: YamlSource) -> None:
 
 
 def _check_secrets(programme: Programme, source: YamlSource) -> None:
-    located: list[tuple[list[str | int], str]] = [
+    located: list[tuple[list[Step], str]] = [
         (["keys"], programme.keys),
         (["log", "signer"], programme.log.signer),
     ]
@@ -225,6 +218,23 @@ def _check_secrets(programme: Programme, source: YamlSource) -> None:
                 "expected no secret in this file, found a password or PIN in a URL; "
                 "move the URL into a variable and write env:NAME here",
             )
+
+
+def _check_promises(programme: Programme, source: YamlSource, catalogue: Catalogue) -> None:
+    for number, entry in enumerate(_listed(programme)):
+        try:
+            if isinstance(entry, str):
+                catalogue.promise(entry)
+                continue
+            if any(entry.id == promise.id for promise in catalogue.promises):
+                raise source.error(
+                    ["promises", number, "id"],
+                    f"expected an id of its own, found {entry.id}, a promise of the catalogue",
+                )
+            for control_id in entry.controls:
+                catalogue.control(control_id)
+        except CatalogueError as exc:
+            raise source.error(["promises", number], str(exc)) from exc
 
 
 def _holds_secret(url: str) -> bool:

@@ -91,6 +91,11 @@ class YamlSource:
         if invalid and steps and steps[-1] == "kind":
             kinds = ", ".join(("datastore", "bucket", "endpoint", "repository", "application"))
             return self.error(steps, f"expected a kind of asset ({kinds}), found {invalid[1]}")
+        chosen = re.fullmatch(r"Invalid enum value '(.*)'", text)
+        if chosen:
+            return self.error(
+                steps, f"expected one of the words that may stand here, found {chosen[1]}"
+            )
         expected = text[:1].lower() + text[1:].replace("`", "").replace(", got ", ", found ")
         return self.error(steps, expected)
 
@@ -113,10 +118,7 @@ def read_yaml(path: Path, text: str) -> YamlSource:
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        aliases = [
-            event for event in yaml.parse(text, Loader=yaml.SafeLoader)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
-        ]  # fmt: skip
+        _refuse_anchors(path, text)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
@@ -125,16 +127,21 @@ def read_yaml(path: Path, text: str) -> YamlSource:
         raise ProgrammeError(path, 0, 0, f"expected YAML: {exc}") from exc
     except RecursionError as exc:
         raise ProgrammeError(path, 0, 0, "expected YAML of a sensible depth") from exc
-    if aliases:
-        mark = aliases[0].start_mark
-        raise ProgrammeError(
-            path, mark.line + 1, mark.column + 1, "expected plain YAML, found an anchor or alias"
-        )
     if root is None:
         raise ProgrammeError(path, 0, 0, "expected a mapping, found an empty file")
     source = YamlSource(path, None, {}, {})
     value = _Builder(path, source.places, source.key_places).build(root, ())
     return YamlSource(path, value, source.places, source.key_places)
+
+
+def _refuse_anchors(path: Path, text: str) -> None:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if getattr(event, "anchor", None) is not None:
+            mark = event.start_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+            raise ProgrammeError(
+                path, line, column, "expected plain YAML, found an anchor or alias"
+            )
 
 
 class _Builder:
@@ -177,7 +184,7 @@ class _Builder:
             "str", "int", "float", "bool", "null",
         }:  # fmt: skip
             try:
-                return self._scalars.construct_object(node)  # type: ignore[no-untyped-call] # PyYAML's stubs leave it untyped
+                return self._scalars.construct_object(node)
             except ValueError as exc:
                 raise self._error(node, f"expected a value, found one out of range: {exc}") from exc
         if node.tag == "tag:yaml.org,2002:timestamp":

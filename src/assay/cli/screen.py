@@ -1,0 +1,109 @@
+"""What every verb shows: progress, tables, errors and exit codes.
+
+Example:
+    >>> with shown_progress("Checking") as progress:        # doctest: +SKIP
+    ...     progress.advance(1, 8, "app-db: rows")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+from assay.controls import CatalogueError, ProgrammeError
+from assay.core import AssayError, Progress, SilentProgress
+from assay.evidence import EvidenceError
+from assay.ledger import LedgerError
+
+KEPT, BROKEN, WRONG_INPUT, COULD_NOT_TELL = 0, 1, 2, 3
+_INTERRUPTED = 130
+
+out = Console(soft_wrap=False, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+STYLES = {
+    "kept": "green",
+    "broken": "bold red",
+    "error": "bold yellow",
+    "unproven": "cyan",
+}
+
+
+class _Bar:
+    """Shows progress as a bar on standard error."""
+
+    def __init__(self, bar: RichProgress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, done: int, total: int, what: str) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, total=total, what=what)
+
+
+@contextmanager
+def shown_progress(title: str, *, as_json: bool = False) -> Iterator[Progress]:
+    """A progress bar while the block runs; nothing with ``--json``.
+
+    Without a terminal the bar is left out, and so are its control characters.
+    """
+    if as_json or not err.is_terminal:
+        yield SilentProgress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with RichProgress(*columns, console=err, transient=True) as bar:
+        yield _Bar(bar, bar.add_task(title, total=None, what=""))
+
+
+def print_json(document: object) -> None:
+    """Write a document for machines on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def report_error(exc: Exception, *, as_json: bool) -> int:
+    """Say what went wrong, and which exit code follows from it."""
+    code, message = _explain(exc)
+    if as_json:
+        details: dict[str, object] = {"message": message, "type": type(exc).__name__}
+        if isinstance(exc, ProgrammeError):
+            details |= {"file": str(exc.path), "line": exc.line, "column": exc.column}
+        print_json({"error": details, "exit_code": code})
+    else:
+        err.print(f"error: {message}", markup=False)
+    return code
+
+
+def report_interrupt() -> int:
+    """Say that the user stopped it."""
+    err.print("interrupted: what was recorded so far stays in the log")
+    return _INTERRUPTED
+
+
+def _explain(exc: Exception) -> tuple[int, str]:
+    if isinstance(exc, ProgrammeError | CatalogueError):
+        return WRONG_INPUT, str(exc)
+    if isinstance(exc, LedgerError | EvidenceError | AssayError):
+        return COULD_NOT_TELL, str(exc)
+    if isinstance(exc, OSError):
+        place = f" ({exc.filename})" if exc.filename else ""
+        return COULD_NOT_TELL, f"{exc.strerror or type(exc).__name__}{place}; nothing was lost"
+    if os.environ.get("ASSAY_DEBUG"):
+        traceback.print_exception(exc)
+    return COULD_NOT_TELL, (
+        f"unexpected {type(exc).__name__}; this is a defect of Assay. "
+        "Set ASSAY_DEBUG=1 to see where, and report it"
+    )

@@ -1,0 +1,192 @@
+"""Sealed objects: every object in a bucket opens under its owner's key, and nothing else is there.
+
+What the application believes to be stored is reconciled with what really lies in the bucket: an
+object that nobody knows is as wrong as one that does not open.
+
+Specification: ``spec/sealed-object.md``.
+
+Example:
+    >>> SealedObjects().judge(facts).population            # doctest: +SKIP
+    Population(in_scope=12, evaluated=12, failed=0, unit='objects')
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import msgspec
+
+from assay.controls.asset import Asset, Bucket
+from assay.controls.check import Twin, Violation
+from assay.controls.context import Context
+from assay.controls.errors import CollectError
+from assay.core import DataKeyClass, Fidelity, Population, Result, Status, sha256_hex
+
+if TYPE_CHECKING:
+    from assay.keys import Keyring
+
+_NAMED = 5
+
+Index = Callable[[Mapping[str, str]], Iterable[tuple[str, str, str, str]]]
+"""Lists (owner, bucket, object key, path under the bucket) of all that should be stored."""
+
+
+class SealedObjectsFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was read in one bucket.
+
+    Attributes:
+        listed: how many objects the application believes to be stored.
+        stored: how many files lie in the bucket.
+        opened: how many listed objects opened from end to end.
+        bytes_read: sealed bytes that were read.
+        refused: for each reason how many listed objects did not open.
+        unlisted: how many files no listed object accounts for.
+        unlisted_names: SHA-256 of the first of their paths, since names may be personal data.
+    """
+
+    listed: int
+    stored: int
+    opened: int
+    bytes_read: int
+    refused: dict[str, int]
+    unlisted: int
+    unlisted_names: tuple[str, ...]
+
+
+class SealedObjects:
+    """Every stored object opens under its owner's key, and every file is accounted for."""
+
+    id = "sealed-objects"
+    version = 1
+    asset_kind = "bucket"
+    title = "opening every sealed object"
+    facts = SealedObjectsFacts
+
+    def collect(self, asset: Asset, context: Context) -> SealedObjectsFacts:
+        """List what should be there and what is, and open every object."""
+        if not isinstance(asset, Bucket):
+            raise CollectError(f"expected a bucket, found {asset.id}")
+        folder = _folder(asset, context)
+        listed = list(cast("Index", context.load(asset.index))(context.environment))
+        stored = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+        keyring = context.keyring(context.datastore_of(asset))
+        refused: Counter[str] = Counter()
+        bytes_read = 0
+        for number, (owner, bucket, key, path) in enumerate(listed):
+            context.progress.advance(number, len(listed), f"object {number + 1}")
+            reason, size = _try_object(keyring, (owner, bucket, key), folder / path)
+            refused.update([reason] if reason else [])
+            bytes_read += size
+        unlisted = sorted(stored - {path for *_, path in listed})
+        return SealedObjectsFacts(
+            listed=len(listed),
+            stored=len(stored),
+            opened=len(listed) - refused.total(),
+            bytes_read=bytes_read,
+            refused=dict(sorted(refused.items())),
+            unlisted=len(unlisted),
+            unlisted_names=tuple(sha256_hex(path.encode()) for path in unlisted[:_NAMED]),
+        )
+
+    def judge(self, facts: SealedObjectsFacts) -> Result:
+        """Pass when every listed object opened and nothing else lies there."""
+        wrong = [f"{count} objects refused ({why})" for why, count in sorted(facts.refused.items())]
+        if facts.unlisted:
+            wrong.append(f"{facts.unlisted} files in the bucket belong to no known object")
+        items = facts.listed + facts.unlisted
+        bad = facts.listed - facts.opened + facts.unlisted
+        counts = Population(items, items, bad, "objects")
+        if wrong:
+            return Result(Status.FAIL, wrong[0], counts, Fidelity.LIVE, tuple(wrong))
+        reason = f"all {facts.opened} objects ({facts.bytes_read} bytes) open under their keys"
+        return Result.of(counts, Fidelity.LIVE, reason)
+
+    def violations(self) -> Sequence[Violation]:
+        """An object in the clear, one that was altered, and one that nobody knows."""
+        return (
+            Violation("plain-object", "an object is stored as it came, unsealed", _plain_object),
+            Violation("altered-object", "one bit of a sealed object is flipped", _altered_object),
+            Violation(
+                "unknown-object", "a file lies in the bucket that no object accounts for", _unknown
+            ),
+        )
+
+
+def _folder(asset: Bucket, context: Context) -> Path:
+    url = context.value(asset.url)
+    if not url.startswith("file:"):
+        raise CollectError(
+            f"expected a bucket of the form file:PATH for {asset.id}, found another kind; "
+            "other stores cannot be checked yet"
+        )
+    folder = context.path(asset.url)
+    if not folder.is_dir():
+        raise CollectError(f"expected the folder {folder}, found none")
+    return folder
+
+
+def _try_object(keyring: Keyring, address: tuple[str, str, str], path: Path) -> tuple[str, int]:
+    """Why an object does not open (empty when it does), and how many bytes it has."""
+    from assay.encryption import EncryptionError, ObjectAddress, object_key_id, open_object
+    from assay.keys import KeysError
+
+    if not path.is_file():
+        return "not stored", 0
+    try:
+        with path.open("rb") as source:
+            key_id = object_key_id(source.read(_HEADER_BYTES))
+            source.seek(0)
+            key = keyring.by_id(address[0], DataKeyClass.OBJECTS, key_id)
+            open_object(key, ObjectAddress(*address), source, cast("BinaryIO", _Discard()))
+            return "", source.tell()
+    except (EncryptionError, KeysError) as exc:
+        return type(exc).__name__, 0
+
+
+_HEADER_BYTES = 64
+
+
+class _Discard(io.RawIOBase):
+    """A target that keeps nothing."""
+
+    def write(self, data: object, /) -> int:
+        """Take the bytes and forget them."""
+        return len(cast("bytes", data))
+
+
+@contextmanager
+def _plain_object(folder: Path, inject: bool) -> Iterator[Twin]:
+    from assay.controls.twins.company import company
+
+    with company(folder) as twin:
+        if inject:
+            (folder / "uploads-1" / "1.txt").write_text("as it came, for all to read" * 4)
+        yield Twin(twin.bucket, twin.context)
+
+
+@contextmanager
+def _altered_object(folder: Path, inject: bool) -> Iterator[Twin]:
+    from assay.controls.twins.company import company
+
+    with company(folder) as twin:
+        path = folder / "uploads-1" / "2.txt"
+        if inject:
+            altered = bytearray(path.read_bytes())
+            altered[-1] ^= 1
+            path.write_bytes(altered)
+        yield Twin(twin.bucket, twin.context)
+
+
+@contextmanager
+def _unknown(folder: Path, inject: bool) -> Iterator[Twin]:
+    from assay.controls.twins.company import company
+
+    with company(folder) as twin:
+        if inject:
+            (folder / "uploads-1" / "export.csv").write_text("name,email\n")
+        yield Twin(twin.bucket, twin.context)

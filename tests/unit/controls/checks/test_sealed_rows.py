@@ -1,0 +1,52 @@
+import msgspec
+import pytest
+
+from assay.controls.checks.sealed_rows import SealedRows, SealedRowsFacts, TableFacts
+from assay.core import Status
+
+TABLE = TableFacts(
+    table="notes", rows=3, read=3, bad_rows=0, refused={}, clear_columns=(), copies={}
+)
+
+
+def judged(*tables, absent=()):
+    return SealedRows().judge(SealedRowsFacts(dialect="sqlite", tables=tables, absent=absent))
+
+
+def change(**changes):
+    return msgspec.structs.replace(TABLE, **changes)
+
+
+def test_all_rows_open():
+    result = judged(TABLE, change(table="empty", rows=0, read=0))
+    assert result.status is Status.PASS
+    assert (result.population.in_scope, result.population.evaluated) == (3, 3)
+    assert "without rows: empty" in result.reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"refused": {"TamperedEnvelopeError": 1}, "bad_rows": 1},
+        {"copies": {"label": 2}, "bad_rows": 2},
+        {"clear_columns": ("text",)},
+        {"clear_columns": ("text",), "rows": 0, "read": 0},
+    ],
+)
+def test_each_thing_in_the_clear_fails(changes):
+    result = judged(TABLE, change(table="other", **changes))
+    assert result.status is Status.FAIL
+    assert result.findings[0].startswith("other: ")
+
+
+@pytest.mark.parametrize(
+    "tables", [(), (change(rows=0, read=0),), (change(read=2),)], ids=["none", "empty", "partly"]
+)
+def test_what_was_not_read_could_not_be_told(tables):
+    assert judged(*tables).status is Status.ERROR
+
+
+def test_a_table_that_is_not_there_could_not_be_told():
+    result = judged(TABLE, absent=("letters",))
+    assert result.status is Status.ERROR
+    assert "letters" in result.reason
