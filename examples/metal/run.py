@@ -1,0 +1,231 @@
+"""Runs Metal and its programme from end to end: ``python examples/metal/run.py``, or ``make run``.
+
+Set up, serve, drive traffic, run the programme, write the bundle, verify it, build the trust page,
+stop. What it keeps is in ``data/`` beside this file; another run adds to the same log.
+
+Exit code: 0 when the programme ran and nothing is broken (promises may still be unproven, which is
+said plainly), else the code of the command that said otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from metal.errors import MetalError, StartError
+from metal.server import listen
+from metal.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+PROGRAMME = HERE / "assay.yaml"
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+UNPROVEN = 3
+STEPS = 7
+
+
+class StepError(Exception):
+    """A step ended otherwise than it must; the exit code is its own."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(f"{what} ended with exit code {code}")
+        self.code = code
+
+
+def say(step: int, line: str) -> None:
+    """Show which step begins."""
+    print(f"\n[{step}/{STEPS}] {line}", flush=True)
+
+
+async def run_to_end(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a Python program with this interpreter, output shown; the exit code comes back."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        return await process.wait()
+    finally:
+        await stop(process)
+
+
+async def must_run(arguments: Sequence[str], environment: Mapping[str, str], what: str) -> None:
+    """Run a program that has to succeed."""
+    code = await run_to_end(arguments, environment)
+    if code:
+        raise StepError(what, code)
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """Stop a program, at first politely."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def set_up(environment: Mapping[str, str]) -> dict[str, str]:
+    """Make keys and folders; returns the environment that everything else runs in."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "metal", "setup", "--json"),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        await stop(process)
+    if process.returncode:
+        raise StepError("setting up", process.returncode)
+    prepared = json.loads(output)
+    for note in prepared["notes"]:
+        print(f"  {note}")
+    return {**environment, **prepared["environment"]}
+
+
+def preferred_ports(settings: Settings) -> dict[str, str]:
+    """The usual ports, or any free ones where those are taken."""
+    ports = {}
+    for name, wanted in (
+        ("METAL_HTTPS_PORT", settings.https_port),
+        ("METAL_HTTP_PORT", settings.http_port),
+    ):
+        ports[name] = str(wanted)
+        try:
+            for opened in listen(wanted).sockets:
+                opened.close()
+        except StartError:
+            print(f"  port {wanted} is taken; another one is used")
+            ports[name] = "0"
+    return ports
+
+
+@asynccontextmanager
+async def serving(
+    environment: Mapping[str, str], settings: Settings
+) -> AsyncIterator[dict[str, str]]:
+    """Run the server; gives its addresses, and stops it whatever happens."""
+    # The pipe ends with this process, and the server with the pipe: it cannot be left behind.
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "metal", "serve", "--stop-at-end-of-input"),
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        address = await wait_until_ready(server, settings)
+        print(f"  {address['https']}, and {address['http']} redirects to it")
+        yield {"METAL_URL": address["https"], "METAL_HTTP_URL": address["http"]}
+    finally:
+        await stop(server)
+        print("\nThe server has stopped.", flush=True)
+
+
+async def wait_until_ready(
+    server: asyncio.subprocess.Process, settings: Settings
+) -> dict[str, str]:
+    """The server's addresses, as soon as it says that it serves."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.returncode is not None:
+            raise StepError("the server", server.returncode or 1)
+        try:
+            address = json.loads(settings.address_file.read_bytes())
+        except FileNotFoundError:
+            address = {}
+        # A server that was killed leaves its file behind, with another process id.
+        if address.get("pid") == server.pid:
+            return {"https": address["https"], "http": address["http"]}
+        await asyncio.sleep(0.05)
+    raise StartError(f"expected the server to be ready within {START_SECONDS:.0f} s, it was not")
+
+
+async def assay(environment: Mapping[str, str], *arguments: object) -> int:
+    """One verb of Assay's command line."""
+    return await run_to_end(["-m", "assay", *map(str, arguments)], environment)
+
+
+async def prove(environment: Mapping[str, str], data: Path) -> int:
+    """Run the programme, then write, verify and publish what it proved."""
+    say(4, "Running the programme")
+    code = await assay(environment, "run", "-c", PROGRAMME)
+    if code not in {0, 1, UNPROVEN}:
+        return code
+    bundle, key, page = data / "metal.bundle", data / "assay" / "log.vkey", data / "trust"
+    say(5, "Writing the bundle for auditors")
+    written = await assay(environment, "bundle", "-c", PROGRAMME, "-o", bundle)
+    if written:
+        return written
+    say(6, "Verifying it as an auditor would, offline")
+    verified = await assay(environment, "verify", bundle, "--key", key)
+    if verified:
+        return verified
+    say(7, "Building the trust page from it")
+    built = await assay(environment, "trust", "build", page, "--bundle", bundle, "--key", key)
+    if built:
+        return built
+    print(f"\n  bundle       {bundle}\n  log's key    {key}\n  trust page   {page / 'index.html'}")
+    return code
+
+
+async def run() -> int:
+    """All steps; returns the exit code."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    inherited = os.environ.get("PYTHONPATH")
+    python_path = os.pathsep.join([str(HERE), *([inherited] if inherited else [])])
+    environment = {**os.environ, "METAL_HOME": str(HERE), "PYTHONPATH": python_path}
+    settings = Settings.from_environment(environment)
+
+    say(1, "Setting up Metal, the reference company")
+    environment = await set_up(environment)
+    say(2, "Starting its server")
+    environment.update(preferred_ports(settings))
+    async with serving(environment, settings) as addresses:
+        environment.update(addresses)
+        say(3, "Driving traffic through its API")
+        seed = str(time.time_ns() % 1_000_000)
+        await must_run(["-m", "metal", "traffic", "--seed", seed], environment, "the traffic")
+        code = await prove(environment, settings.data)
+    if code == UNPROVEN:
+        print(
+            "\nNothing is broken. Some promises could not be proven (assay's exit code 3): the "
+            "matrix above says which and why, and so does the trust page."
+        )
+        return 0
+    return code
+
+
+def main() -> int:
+    """Run, and say in one line what went wrong, if anything did."""
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything was stopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        print("\nTerminated; everything was stopped.", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except StepError as exc:
+        print(f"\nrun.py: error: {exc}", file=sys.stderr)
+        return exc.code
+    except MetalError as exc:
+        print(f"\nrun.py: error: {exc}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
