@@ -17,7 +17,6 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar
 from uuid import UUID
 
 from assay.core import DataKeyClass, pae
@@ -118,17 +117,9 @@ class BlindIndex:
     transform: Transform
     bits: int = DEFAULT_BITS
 
-    HEADER_BYTES: ClassVar[int] = 3
-
     def __post_init__(self) -> None:
         """Refuse a length that HMAC-SHA-256 cannot give."""
-        if not 1 <= self.bits <= 256:
-            raise BlindIndexError(f"expected 1 to 256 bits of blind index, found {self.bits}")
-
-    @property
-    def size_bytes(self) -> int:
-        """How long each value is, with version and key version."""
-        return self.HEADER_BYTES + (self.bits + 7) // 8
+        index_size_bytes(self.bits)
 
     def compute(self, key: DataKey, value: object) -> BlindIndexValue | None:
         """The blind index of a value; of None there is none.
@@ -156,6 +147,20 @@ class BlindIndex:
         digest = hmac.digest(key.material, message, hashlib.sha256)  # 4
         truncated = _truncate(digest, self.bits)  # 5
         return BlindIndexValue(bytes([VERSION]) + key.version.to_bytes(2, "big") + truncated)  # 6
+
+
+def index_size_bytes(bits: int) -> int:
+    """How long a blind index is, with version and key version.
+
+    Args:
+        bits: how much of the hash is kept, 1 to 256.
+
+    Raises:
+        BlindIndexError: HMAC-SHA-256 cannot give that many bits.
+    """
+    if not 1 <= bits <= 256:
+        raise BlindIndexError(f"expected 1 to 256 bits of blind index, found {bits}")
+    return 3 + (bits + 7) // 8
 
 
 def _truncate(digest: bytes, bits: int) -> bytes:

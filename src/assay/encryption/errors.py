@@ -12,7 +12,8 @@
     │   └── TamperedEnvelopeError    altered, or the envelope of another row
     ├── PayloadError               the fields within an envelope
     │   ├── MalformedPayloadError    not a map of fields
-    │   └── UnsupportedValueError    a value of a type that has no encoding
+    │   ├── UnsupportedValueError    a value of a type that has no encoding
+    │   └── FrozenValueError         a change within a sealed dict or list
     ├── RowIdError                 a primary key of another kind than declared
     ├── KeyClassError              a data key of another class
     ├── BlindIndexError            an index that cannot be declared or computed
@@ -79,6 +80,10 @@ class MalformedPayloadError(PayloadError):
 
 class UnsupportedValueError(PayloadError):
     """A value has a type, or a size, that cannot be sealed without loss."""
+
+
+class FrozenValueError(PayloadError):
+    """A dict or list of a sealed field was to be changed in place, which would be lost."""
 
 
 class RowIdError(EncryptionError):

@@ -17,6 +17,7 @@ from msgspec.msgpack import Ext
 
 from assay.encryption.errors import MalformedPayloadError, UnsupportedValueError
 from assay.encryption.extensions import decode_extension, encode_extension
+from assay.encryption.frozen import FrozenDict, FrozenList
 from assay.encryption.padding import filler_bytes
 
 PADDING_FIELD = ""
@@ -107,9 +108,9 @@ def _convert(value: object) -> object:
         return value if -(2**63) <= value < 2**64 else encode_extension(value)
     if type(value) in _NATIVE:
         return value
-    if type(value) is list:
+    if isinstance(value, list) and type(value) in (list, FrozenList):
         return [_convert(item) for item in value]
-    if type(value) is dict:
+    if isinstance(value, dict) and type(value) in (dict, FrozenDict):
         return {_convert_key(key): _convert(item) for key, item in value.items()}
     return encode_extension(value)
 

@@ -1,0 +1,136 @@
+"""A sealed field on a model's class and on its instances.
+
+On an instance it is read and assigned like any other attribute. Its group is opened when the first
+of its fields is read, so loading costs nothing for what is not read. On the class it is an
+expression that can be compared when it has a blind index.
+
+Example:
+    >>> document.text                                          # doctest: +SKIP
+    'Dear Ada'
+    >>> select(Document).where(Document.owner_email == "ada@example.com")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import InstanceState
+from sqlalchemy.orm.base import InspectionAttrExtensionType, InspectionAttrInfo, instance_state
+
+from assay.encryption.sqlalchemy.columns import Contents
+from assay.encryption.sqlalchemy.errors import MissingFieldError, UnopenedError
+from assay.encryption.sqlalchemy.expressions import SealedExpression
+from assay.encryption.sqlalchemy.model import SealedField, SealedGroup, SealedModel, envelope_column
+from assay.encryption.sqlalchemy.session_keys import SessionKeys
+
+
+class SealedExtension(InspectionAttrExtensionType):
+    """How ``inspect(Model).all_orm_descriptors`` shows what this package adds."""
+
+    SEALED_FIELD = "sealed_field"
+
+
+class SealedAttribute(InspectionAttrInfo):
+    """The descriptor of one sealed field.
+
+    Args:
+        field: what was declared.
+    """
+
+    is_attribute = True
+    extension_type = SealedExtension.SEALED_FIELD
+
+    def __init__(self, field: SealedField) -> None:
+        self.field = field
+        self._name = field.name
+        self._column = envelope_column(field.group)
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The field's value, or on the class the expression for it.
+
+        Raises:
+            EnvelopeError: the row's envelope does not open; see its leaves.
+            MappingError: see its leaves.
+        """
+        if instance is None:
+            return SealedExpression(self.field, owner)
+        try:
+            # The hot path: what was loaded is bytes and has no fields, until it is opened.
+            return instance.__dict__[self._column].fields[self._name]
+        except (KeyError, AttributeError):
+            pass
+        return self._read(instance)
+
+    def __set__(self, instance: Any, value: object) -> None:
+        """Assign the field; it is sealed when the session is flushed.
+
+        Raises:
+            SealedValueError: a value of another type than declared.
+            EnvelopeError: the row's present envelope does not open; its other fields would be
+                lost.
+        """
+        value = self.field.accept(value)
+        held = instance.__dict__
+        contents = held.get(self._column)
+        if type(contents) is Contents and contents.home == id(held):
+            contents.fields[self._name] = value
+            return
+        contents = contents_of(instance, _group(instance, self.field))
+        fields = {} if contents is None else dict(contents.fields)
+        fields[self._name] = value
+        setattr(instance, self._column, Contents(fields, None, None, home=id(held)))
+
+    def __delete__(self, instance: Any) -> None:
+        """Refuse: a field is emptied by assigning None."""
+        raise AttributeError(f"expected an assignment to {self._name!r}, found del; assign None")
+
+    def _read(self, instance: Any) -> object:
+        contents = contents_of(instance, _group(instance, self.field))
+        if contents is None or contents.envelope is None:
+            return None  # a new instance without a value yet, as with any other attribute
+        value = contents.fields.get(self._name)
+        if value is None and not self.field.nullable:
+            raise MissingFieldError(
+                f"expected the field {self._name!r} in the row's envelope, found none: the row was "
+                "sealed before the model had this field; assign it, or declare it as | None"
+            )
+        return value
+
+
+def _group(instance: Any, field: SealedField) -> SealedGroup:
+    model: SealedModel = instance.__sealed__
+    return model.groups[field.group]
+
+
+def contents_of(instance: Any, group: SealedGroup) -> Contents | None:
+    """What an instance holds of a group, opened; None when it holds nothing yet.
+
+    Raises:
+        EnvelopeError: the row's envelope does not open; see its leaves.
+        UnopenedError: the instance is detached.
+        KeyringNotBoundError: its session has no keyring.
+    """
+    state: InstanceState[Any] = instance_state(instance)
+    held = state.dict
+    loaded = held.get(group.column)
+    if loaded is None:
+        if state.key is None:
+            return None
+        loaded = getattr(instance, group.column)  # expired or deferred: SQLAlchemy loads it
+    if type(loaded) is Contents:
+        return loaded
+    model: SealedModel = instance.__sealed__
+    session = state.session
+    if session is None:
+        raise UnopenedError(
+            f"expected an instance of {model.model.__name__} in a session to open its sealed "
+            "fields, found a detached one; read them before the session ends, or merge it into "
+            "another session"
+        )
+    keys = SessionKeys.of(session)
+    owner = model.owner_of(getattr(instance, model.owner))
+    values = [getattr(instance, name) for name in model.key] if state.key is None else state.key[1]
+    place = group.place(owner, model.row_id_of(values))
+    # The bytes in the column stay the same; they are now known with what is in them.
+    opened = held[group.column] = group.open(keys, owner, place, loaded)
+    return opened

@@ -1,0 +1,184 @@
+"""The columns of a sealed table: envelopes and blind indexes, and nothing else.
+
+Their types let only sealed bytes through to the database, whichever way a statement takes.
+
+Specification: ``spec/row-envelope.md`` and ``spec/blind-index.md`` for the bytes.
+
+Example:
+    >>> Contents({"text": "Dear Ada"}, None, None)
+    <contents of a sealed column, 1 field, not sealed yet>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sqlalchemy import Dialect, LargeBinary
+from sqlalchemy.dialects.mysql import VARBINARY
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from assay.encryption.blind_index import BlindIndexValue
+from assay.encryption.sqlalchemy.errors import UnsealedPickleError, UnsealedWriteError
+
+_WAY_OUT = (
+    "assign the fields of an instance and flush its session, or pass rows to "
+    "session.execute(insert(Model), rows)"
+)
+
+_TAKE_AND_GIVE_BYTES = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg"})
+"""Drivers that need no conversion of bytes, which would cost on every row."""
+
+
+class Contents:
+    """What an instance holds of a sealed column: values in the clear, and their envelope.
+
+    As long as there is no envelope, the values are on their way into the database, and the column
+    refuses them. Once there is one, nothing here changes any more; a field that is assigned makes
+    new contents.
+
+    Attributes:
+        fields: name to value, known and unknown fields.
+        envelope: the sealed bytes, or None when they are not sealed yet.
+        place: the associated data under which the envelope was sealed or opened.
+        home: the ``id`` of the instance's ``__dict__`` in which unsealed contents may be changed.
+    """
+
+    __slots__ = ("envelope", "fields", "home", "place")
+
+    def __init__(
+        self,
+        fields: dict[str, object],
+        envelope: bytes | None,
+        place: bytes | None,
+        home: int | None = None,
+    ) -> None:
+        self.fields = fields
+        self.envelope = envelope
+        self.place = place
+        self.home = home
+
+    def __repr__(self) -> str:
+        count = f"{len(self.fields)} field{'' if len(self.fields) == 1 else 's'}"
+        state = "not sealed yet" if self.envelope is None else f"{len(self.envelope)} bytes sealed"
+        return f"<contents of a sealed column, {count}, {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The envelope alone: values in the clear do not leave the process by pickle."""
+        if self.envelope is None:
+            raise UnsealedPickleError(
+                "expected an instance whose sealed fields were flushed, found values that are not "
+                "sealed yet; flush its session before pickling or copying it"
+            )
+        return bytes, (self.envelope,)
+
+
+def envelope_of(value: object) -> bytes | None:
+    """The sealed bytes of what an instance or a row holds for a sealed column."""
+    if isinstance(value, Contents):
+        return value.envelope
+    return value if isinstance(value, bytes) else None
+
+
+def refuse_default(_context: object = None) -> NoReturn:
+    """The default of a sealed column: called when an INSERT has no envelope for it.
+
+    Raises:
+        UnsealedWriteError: always.
+    """
+    raise UnsealedWriteError(
+        f"expected an envelope for a sealed column, found an INSERT without one; {_WAY_OUT}"
+    )
+
+
+class _SealedBytes(TypeDecorator[Any]):
+    """A binary column that lets only what was sealed through."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def _admit(self, value: object) -> bytes | None:
+        raise NotImplementedError
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Admit sealed bytes and refuse everything else."""
+        admit = self._admit
+        convert = (
+            None
+            if dialect.driver in _TAKE_AND_GIVE_BYTES
+            else self.impl_instance.bind_processor(dialect)
+        )
+        if convert is None:
+            return admit
+        return lambda value: convert(admit(value))
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Bytes as they are stored."""
+        if dialect.driver in _TAKE_AND_GIVE_BYTES:
+            return None
+        return self.impl_instance.result_processor(dialect, coltype)
+
+    def literal_processor(self, dialect: Dialect) -> NoReturn:
+        """Refuse to write the value into the text of a statement."""
+        del dialect
+        raise UnsealedWriteError(
+            f"expected a bound parameter for a sealed column, found a literal; {_WAY_OUT}"
+        )
+
+
+class EnvelopeType(_SealedBytes):
+    """The type of a column of row envelopes.
+
+    It takes `Contents` that are sealed and gives the envelope's bytes.
+    """
+
+    cache_ok = True
+
+    def _admit(self, value: object) -> bytes | None:
+        if type(value) is Contents and value.envelope is not None:
+            return value.envelope
+        raise UnsealedWriteError(
+            "expected an envelope that was sealed for its row on its way into a sealed column, "
+            f"found {_describe(value)}; {_WAY_OUT}"
+        )
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Whether two values of the column are the same envelope."""
+        one, other = envelope_of(x), envelope_of(y)
+        return one is not None and one == other
+
+
+class BlindIndexType(_SealedBytes):
+    """The type of a column of blind indexes: takes `BlindIndexValue` or None, gives bytes.
+
+    Args:
+        size_bytes: how long each value is.
+    """
+
+    cache_ok = True
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.size_bytes = size_bytes
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """VARBINARY where a column of unlimited length cannot be indexed."""
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(VARBINARY(self.size_bytes))
+        return dialect.type_descriptor(LargeBinary(self.size_bytes))
+
+    def _admit(self, value: object) -> bytes | None:
+        if type(value) is BlindIndexValue:
+            return bytes(value)
+        if value is None:
+            return None
+        raise UnsealedWriteError(
+            "expected a blind index that was computed from a sealed field, found "
+            f"{_describe(value)}; {_WAY_OUT}"
+        )
+
+
+def _describe(value: object) -> str:
+    if type(value) is Contents:
+        return "values that are not sealed yet (bulk operations do not seal)"
+    return "None" if value is None else f"a value of type {type(value).__name__}"

@@ -1,0 +1,223 @@
+"""Declaring sealed fields on a model.
+
+Example:
+    >>> class Document(Sealed, Base):                                    # doctest: +SKIP
+    ...     __tablename__ = "documents"
+    ...     __owner__ = "tenant_id"
+    ...     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    ...     tenant_id: Mapped[str]
+    ...     owner_email: Mapped[str] = sealed(index=Equality(casefold))
+    ...     text: Mapped[str] = sealed()
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column
+
+from assay.encryption.blind_index import index_size_bytes
+from assay.encryption.row_address import DEFAULT_GROUP
+from assay.encryption.sqlalchemy.attributes import SealedAttribute
+from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType, refuse_default
+from assay.encryption.sqlalchemy.errors import DeclarationError
+from assay.encryption.sqlalchemy.model import (
+    UNSET,
+    Equality,
+    SealedField,
+    SealedModel,
+    envelope_column,
+)
+
+_BEHIND_ALL_OTHERS = 1000
+"""Where sealed columns stand in a table."""
+
+_KINDS: frozenset[Any] = frozenset(
+    {str, bytes, bool, int, float, UUID, Decimal, date, time, datetime, dict, list}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDeclaration:
+    """What `sealed` leaves on a class until `Sealed` turns it into columns and attributes."""
+
+    group: str
+    index: Equality | None
+    default: object
+
+
+def sealed(
+    *, group: str = DEFAULT_GROUP, index: Equality | None = None, default: object = UNSET
+) -> Any:
+    """Declare a sealed field; its annotation ``Mapped[type]`` says what it holds.
+
+    The types are str, bytes, bool, int, float, UUID, Decimal, date, time, datetime, and dict and
+    list of such; each of them ``| None``.
+
+    Args:
+        group: fields that are large, seldom read, or for other readers than the rest go into a
+            group of their own, with an envelope and a column of its own: ``sealed_<group>``. The
+            default group's column is ``sealed``.
+        index: how rows can be found by this field; without one they cannot.
+        default: the value of a new row when none is given, or a function that makes one.
+    """
+    return SealedDeclaration(group, index, default)
+
+
+class Sealed:
+    """Mix this into a model, before its declarative base, and declare fields as `sealed`.
+
+    Attributes:
+        __owner__: the name of the attribute that says whose a row is. Its value names the data
+            key that seals the row.
+        __sealed_name__: the stable name of the table in associated data and blind indexes, when
+            it shall differ from the table's own; set it to the old name when a table is renamed.
+        __sealed_padding__: hide the exact length of the sealed values (Padmé).
+        __sealed__: what was declared, once the class is mapped.
+
+    Raises:
+        DeclarationError: when the class is made and cannot be sealed as it is declared.
+    """
+
+    __owner__: ClassVar[str]
+    __sealed_name__: ClassVar[str | None] = None
+    __sealed_padding__: ClassVar[bool] = False
+    __sealed__: ClassVar[SealedModel]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Turn the declarations into columns and attributes, before the class is mapped."""
+        declared = _declarations(cls)
+        if declared:
+            _refuse_shape(cls)
+            _declare(cls, declared)
+        super().__init_subclass__(**options)
+
+
+def _declarations(cls: type) -> dict[str, SealedDeclaration]:
+    """The declarations of the class itself; those that stand where they cannot work are refused."""
+    for other in cls.__mro__[1:]:
+        for name, value in vars(other).items():
+            if isinstance(value, SealedDeclaration):
+                raise DeclarationError(
+                    f"expected sealed fields on a model that is itself Sealed, found {name!r} on "
+                    f"{other.__name__}; declare it on {cls.__name__}"
+                )
+    return {n: v for n, v in vars(cls).items() if isinstance(v, SealedDeclaration)}
+
+
+def _refuse_shape(cls: type) -> None:
+    name = cls.__name__
+    inherited = getattr(cls, "__sealed__", None)
+    if inherited is not None:
+        raise DeclarationError(
+            f"expected all sealed fields of a hierarchy on its first model, found more on {name}; "
+            f"declare them on {inherited.model.__name__}"
+        )
+    if issubclass(cls, MappedAsDataclass):
+        raise DeclarationError(
+            f"expected an ordinary model, found the dataclass {name}; leave MappedAsDataclass out"
+        )
+    if "__mapper__" in vars(cls):
+        raise DeclarationError(
+            f"expected Sealed before the declarative base, found it behind; write "
+            f"class {name}(Sealed, Base)"
+        )
+    if "__table__" in vars(cls) or not isinstance(vars(cls).get("__tablename__"), str):
+        raise DeclarationError(
+            f"expected sealed fields on a model that names its table in __tablename__, found "
+            f"{name}; declare them on the models, and not on a mixin or abstract base"
+        )
+    if not isinstance(getattr(cls, "__owner__", None), str):
+        raise DeclarationError(
+            f"expected {name}.__owner__ to name the attribute that says whose a row is, found "
+            'none; add for example __owner__ = "tenant_id"'
+        )
+
+
+def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
+    annotations = vars(cls).get("__annotations__", {})
+    fields = []
+    for name, each in declared.items():
+        kind, nullable = _kind_of(cls, name, annotations.pop(name, None))
+        field = SealedField(name, each.group, kind, nullable, each.default, each.index)
+        if each.index is not None and kind not in each.index.transform.accepts:
+            raise DeclarationError(
+                f"expected a type that the transform {each.index.transform.name!r} accepts for "
+                f"the indexed field {cls.__name__}.{name}, found {kind.__name__}; choose another"
+            )
+        setattr(cls, name, SealedAttribute(field))
+        fields.append(field)
+    for group in dict.fromkeys(field.group for field in fields):
+        envelope = mapped_column(
+            EnvelopeType(), nullable=False, default=refuse_default, sort_order=_BEHIND_ALL_OTHERS
+        )
+        _add_column(cls, envelope_column(group), envelope)
+    for field in fields:
+        if field.index is not None:
+            size_bytes = index_size_bytes(field.index.bits)
+            index = mapped_column(
+                BlindIndexType(size_bytes),
+                nullable=True,
+                index=True,
+                deferred=True,
+                sort_order=_BEHIND_ALL_OTHERS,
+            )
+            _add_column(cls, field.index_column, index)
+
+
+def _add_column(cls: type, name: str, column: object) -> None:
+    if hasattr(cls, name) or name in vars(cls).get("__annotations__", {}):
+        raise DeclarationError(
+            f"expected {cls.__name__} to leave the name {name!r} to a sealed column, found an "
+            "attribute of that name; rename it"
+        )
+    setattr(cls, name, column)
+
+
+def _kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool]:
+    """The type of a field's values and whether it may be None, from its annotation."""
+    place = f"{cls.__name__}.{name}"
+    if annotation is None:
+        raise DeclarationError(
+            f"expected an annotation that says what {place} holds, found none; write for example "
+            f"{name}: Mapped[str] = sealed()"
+        )
+    hint = _evaluate(cls, place, annotation)
+    if typing.get_origin(hint) is not Mapped:
+        raise DeclarationError(
+            f"expected Mapped[…] as the annotation of {place}, found {hint!r}; write for example "
+            f"{name}: Mapped[str] = sealed()"
+        )
+    (held,) = typing.get_args(hint)
+    is_union = typing.get_origin(held) in (typing.Union, types.UnionType)
+    options = typing.get_args(held) if is_union else (held,)
+    kinds = [typing.get_origin(option) or option for option in options]
+    nullable = types.NoneType in kinds
+    kinds = [kind for kind in kinds if kind is not types.NoneType]
+    if len(kinds) != 1 or kinds[0] not in _KINDS:
+        names = ", ".join(sorted(kind.__name__ for kind in _KINDS))
+        raise DeclarationError(
+            f"expected {place} to hold one of {names}, or one of these | None, found {held!r}; "
+            "store it as text, a number or a dict, and convert it in a property"
+        )
+    return kinds[0], nullable
+
+
+def _evaluate(cls: type, place: str, annotation: object) -> object:
+    module = sys.modules.get(cls.__module__)
+    names = {**vars(cls), **(vars(module) if module else {})}
+    holder = types.SimpleNamespace(__annotations__={place: annotation})
+    try:
+        return typing.get_type_hints(holder, names)[place]
+    except NameError as exc:
+        raise DeclarationError(
+            f"expected to find what the annotation of {place} names, found no {exc.name!r} in its "
+            "module; import it outside of TYPE_CHECKING"
+        ) from exc

@@ -1,0 +1,216 @@
+"""What can be said about a sealed field in a statement.
+
+A comparison becomes a `BlindCriterion`. It holds the value only until a session with a keyring
+replaces it by the blind indexes; the database layer refuses one that was never replaced.
+Everything that a blind index cannot answer is refused when the statement is built.
+
+Example:
+    >>> select(Document).where(Document.owner_email == "ada@example.com")   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sqlalchemy import Boolean, inspect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import PropComparator
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import ColumnElement
+
+from assay.encryption.blind_index import FEWEST_BITS_FOR_EQUALITY
+from assay.encryption.sqlalchemy.errors import (
+    SealedExpressionError,
+    UnresolvedCriterionError,
+    UnsealedWriteError,
+)
+from assay.encryption.sqlalchemy.model import SealedField
+
+_EQUAL = {operators.eq: False, operators.ne: True}
+_NULL = {operators.is_: False, operators.is_not: True, operators.eq: False, operators.ne: True}
+_AMONG = {operators.in_op: False, operators.not_in_op: True}
+
+
+class SealedExpression(PropComparator[Any]):
+    """A sealed field of a model or of an alias, as part of a statement.
+
+    Args:
+        field: the field.
+        entity: the model, or an alias of it.
+    """
+
+    def __init__(self, field: SealedField, entity: Any) -> None:
+        self.field = field
+        self.entity = entity
+
+    def adapt_to_entity(self, adapt_to_entity: Any) -> SealedExpression:
+        """The same field of an alias."""
+        return SealedExpression(self.field, adapt_to_entity.entity)
+
+    @property
+    def info(self) -> Any:
+        """Nothing is kept about a sealed field but its declaration."""
+        return {}
+
+    def __clause_element__(self) -> NoReturn:
+        """Refuse to stand where a column must stand.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        raise SealedExpressionError(
+            f"expected a column of the table, found the sealed field {self.field.name!r}, which "
+            "the database cannot read; select the model and read the field of its instances "
+            "(to sort, sort these), or name the column of its envelope"
+        )
+
+    def operate(self, op: Any, *other: Any, **_options: Any) -> ColumnElement[Any]:
+        """The criterion for an operator.
+
+        Raises:
+            SealedExpressionError: a blind index cannot answer it, or there is none.
+        """
+        if self.field.index is None:
+            raise SealedExpressionError(
+                f"expected a field with a blind index, found {self.field.name!r} without; declare "
+                "sealed(index=Equality(...)), or load the rows and compare them there"
+            )
+        if op in _NULL and other == (None,):
+            column = self._index_column
+            result: ColumnElement[Any] = column.is_not(None) if _NULL[op] else column.is_(None)
+            return result
+        if op in _EQUAL and len(other) == 1:
+            return self._criterion([other[0]], negated=_EQUAL[op])
+        if (
+            op in _AMONG
+            and len(other) == 1
+            and isinstance(other[0], list | tuple | set | frozenset)
+        ):
+            return self._criterion(list(other[0]), negated=_AMONG[op])
+        raise SealedExpressionError(
+            f"expected ==, !=, in_, not_in or is_(None) for the sealed field {self.field.name!r}, "
+            f"found {getattr(op, '__name__', op)!r}, which its blind index cannot answer; load "
+            "the rows and do it there"
+        )
+
+    def reverse_operate(self, op: Any, other: Any, **options: Any) -> NoReturn:
+        """Refuse: no operator of sealed fields has one on its right.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        del other, options
+        raise SealedExpressionError(
+            f"expected the sealed field {self.field.name!r} on the left of a comparison, found it "
+            f"on the right of {getattr(op, '__name__', op)!r}"
+        )
+
+    @property
+    def _index_column(self) -> Any:
+        return getattr(self.entity, self.field.index_column)
+
+    def _criterion(self, values: list[object], *, negated: bool) -> BlindCriterion:
+        index = self.field.index
+        if index is None or index.bits < FEWEST_BITS_FOR_EQUALITY:
+            raise SealedExpressionError(
+                f"expected a blind index of at least {FEWEST_BITS_FOR_EQUALITY} bits to compare "
+                f"{self.field.name!r}, found a shorter one, by which unrelated rows are found"
+            )
+        for value in values:
+            if type(value) not in index.transform.accepts:
+                names = " or ".join(kind.__name__ for kind in index.transform.accepts)
+                raise SealedExpressionError(
+                    f"expected a value of type {names} to compare {self.field.name!r} with, found "
+                    f"{type(value).__name__}; only values can be compared, not columns or "
+                    "parameters that come later"
+                )
+        return BlindCriterion(self.field, self.entity, tuple(values), negated=negated)
+
+    def _bulk_update_tuples(self, value: object) -> NoReturn:
+        del value
+        raise UnsealedWriteError(
+            f"expected an assignment to {self.field.name!r} of an instance, found it among the "
+            "values of a statement, which the database would have to seal; load the rows, assign "
+            "the field, and flush"
+        )
+
+    def _bulk_dml_setter(self, key: str) -> Callable[..., NoReturn]:
+        def refuse(_mapping: object) -> NoReturn:
+            raise UnsealedWriteError(
+                f"expected session.execute(insert(Model), rows) for rows with the sealed field "
+                f"{key!r}, or instances in a session, found an older bulk operation, which "
+                "cannot seal"
+            )
+
+        return refuse
+
+
+class BlindCriterion(ColumnElement[bool]):
+    """A comparison that waits for the index keys of a session.
+
+    Attributes:
+        field: what is compared.
+        entity: the model, or an alias of it.
+        values: with what; dropped when the criterion is resolved.
+        negated: whether rows with none of the values are wanted.
+    """
+
+    __visit_name__ = "blind_criterion"
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(
+        self, field: SealedField, entity: Any, values: tuple[object, ...], *, negated: bool
+    ) -> None:
+        self.field = field
+        self.entity = entity
+        self.values = values
+        self.negated = negated
+
+    @property
+    def entity_key(self) -> Any:
+        """What the entity's own columns are annotated with."""
+        return inspect(self.entity)
+
+    @property
+    def owner(self) -> str:
+        """The attribute of the entity that says whose a row is."""
+        return str(self.entity_key.mapper.class_.__sealed__.owner)
+
+    @property
+    def index_column(self) -> Any:
+        """The column of the blind index."""
+        return getattr(self.entity, self.field.index_column)
+
+    @property
+    def _from_objects(self) -> Any:
+        # The table must stand in FROM, even when the criterion is the only thing that names it.
+        return self.index_column._from_objects  # noqa: SLF001 - a criterion stands for its column
+
+    def self_group(self, against: Any = None) -> BlindCriterion:
+        """No parentheses are needed."""
+        del against
+        return self
+
+    def _negate(self) -> BlindCriterion:
+        return BlindCriterion(self.field, self.entity, self.values, negated=not self.negated)
+
+    def __repr__(self) -> str:
+        return f"<comparison of the sealed field {self.field.name!r}>"
+
+
+@compiles(BlindCriterion)
+def _refuse_unresolved(element: BlindCriterion, _compiler: Any, **_options: Any) -> str:
+    raise UnresolvedCriterionError(
+        f"expected the comparison of the sealed field {element.field.name!r} to be resolved by a "
+        "session with a keyring, found it at the database layer; execute the statement through a "
+        "session of a factory that assay.encryption.sqlalchemy.bind was called for"
+    )
+
+
+@compiles(BlindCriterion, "default")
+def _show_unresolved(element: BlindCriterion, compiler: Any, **options: Any) -> str:
+    # Only str(statement) comes here: it shows the shape, and never a value.
+    word = "NOT IN" if element.negated else "IN"
+    return f"{compiler.process(element.index_column.expression, **options)} {word} (<blind index>)"

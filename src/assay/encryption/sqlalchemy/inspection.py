@@ -1,0 +1,131 @@
+"""What is sealed, and opening rows that were read past the mapping. For checks and tools.
+
+Example:
+    >>> [table.name for table in sealed_tables(Base)]         # doctest: +SKIP
+    ['documents']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import registry
+
+from assay.encryption.envelope import EnvelopeOpener
+from assay.encryption.errors import RowIdError
+from assay.encryption.row_address import DEFAULT_GROUP
+from assay.encryption.sqlalchemy.errors import DeclarationError
+from assay.encryption.sqlalchemy.model import SealedModel
+from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.keys import Keyring
+
+
+_OPENERS: WeakKeyDictionary[Keyring, EnvelopeOpener] = WeakKeyDictionary()
+"""Derived keys, for as long as their keyring lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTable:
+    """A table with sealed columns, as its model declares it.
+
+    Attributes:
+        name: the table's name in the database, with its schema when it has one.
+        model: the class.
+        owner_column: the column that says whose a row is.
+        groups: the columns of the envelopes by group.
+        fields: the groups of the fields by field.
+        indexes: the columns of the blind indexes by field.
+    """
+
+    name: str
+    model: type
+    owner_column: str
+    groups: Mapping[str, str]
+    fields: Mapping[str, str]
+    indexes: Mapping[str, str]
+
+
+def sealed_tables(base: Any) -> list[SealedTable]:
+    """Every sealed table of a declarative base or registry, sorted by name.
+
+    Args:
+        base: a declarative base class, or a `registry`.
+
+    Raises:
+        DeclarationError: it is neither.
+    """
+    found = base if isinstance(base, registry) else getattr(base, "registry", None)
+    if not isinstance(found, registry):
+        raise DeclarationError(
+            f"expected a declarative base or a registry, found {type(base).__name__}"
+        )
+    models = {
+        mapper.class_.__sealed__.model: mapper.class_.__sealed__
+        for mapper in found.mappers
+        if getattr(mapper.class_, "__sealed__", None) is not None
+    }
+    return sorted((_describe(model) for model in models.values()), key=lambda table: table.name)
+
+
+def open_row(
+    keyring: Keyring, model: type, row: Mapping[str, Any], group: str = DEFAULT_GROUP
+) -> dict[str, object]:
+    """Open one group of a row that was read as columns.
+
+    Args:
+        keyring: has the owners' data keys.
+        model: the sealed model.
+        row: column to value, at least the primary key, the owner and the group's envelope; as
+            SQLAlchemy's types give them, or as the driver does.
+        group: which of the groups.
+
+    Returns:
+        The fields, known and unknown.
+
+    Raises:
+        EnvelopeError: one of its leaves; `MissingEnvelopeError` when there are no bytes.
+        MappingError: the row has no owner or no key, or a field has another type than declared.
+        assay.keys.KeysError: the data key is not to be had.
+    """
+    sealed: SealedModel = model.__sealed__  # type: ignore[attr-defined]  # a sealed model has it
+    mapper: Any = inspect(model)
+    columns = {name: mapper.columns[name] for name in (*sealed.key, sealed.owner)}
+    typed = {name: _typed(column, row.get(column.name)) for name, column in columns.items()}
+    owner = sealed.owner_of(typed[sealed.owner])
+    row_id = sealed.row_id_of([typed[name] for name in sealed.key])
+    part = sealed.groups[group]
+    envelope = row.get(mapper.columns[part.column].name)
+    if isinstance(envelope, memoryview | bytearray):
+        envelope = bytes(envelope)
+    keys = SessionKeys(keyring, _OPENERS.setdefault(keyring, EnvelopeOpener()))
+    return part.open(keys, owner, part.place(owner, row_id), envelope).fields
+
+
+def _describe(sealed: SealedModel) -> SealedTable:
+    mapper: Any = inspect(sealed.model)
+    column = {name: str(each.name) for name, each in mapper.columns.items()}
+    return SealedTable(
+        name=str(mapper.local_table.fullname),
+        model=sealed.model,
+        owner_column=column[sealed.owner],
+        groups={name: column[group.column] for name, group in sealed.groups.items()},
+        fields={name: field.group for name, field in sealed.fields.items()},
+        indexes={name: column[sealed.fields[name].index_column] for name in sealed.indexes},
+    )
+
+
+def _typed(column: Any, value: object) -> object:
+    """A value as SQLAlchemy's type would have given it, from what a driver may give."""
+    if column.type.python_type is UUID and isinstance(value, str | bytes):
+        try:
+            return UUID(value) if isinstance(value, str) else UUID(bytes=value)
+        except ValueError as exc:
+            raise RowIdError(
+                f"expected a UUID in {column.table.name}.{column.name}, found something else"
+            ) from exc
+    return value

@@ -1,0 +1,164 @@
+"""Completing a sealed model once SQLAlchemy has mapped it: owner, primary key, guards.
+
+Example:
+    >>> complete(inspect(Document))                     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import Column, ColumnDefault, event
+from sqlalchemy.orm import ColumnProperty, Mapper
+from sqlalchemy.orm.base import instance_state
+
+from assay.encryption.blind_index import BlindIndex
+from assay.encryption.row_address import RowIdKind, row_id_encoder
+from assay.encryption.sqlalchemy.attributes import SealedAttribute
+from assay.encryption.sqlalchemy.declaration import Sealed
+from assay.encryption.sqlalchemy.errors import (
+    DeclarationError,
+    OwnerChangedError,
+    RowIdChangedError,
+)
+from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel, envelope_column
+
+_ROW_ID_KINDS = {UUID: RowIdKind.UUID, int: RowIdKind.INTEGER, str: RowIdKind.TEXT}
+
+
+@event.listens_for(Sealed, "after_mapper_constructed", propagate=True)
+def complete(mapper: Mapper[Any], cls: Any) -> None:
+    """Give a mapped class its `SealedModel`.
+
+    Raises:
+        DeclarationError: the owner or the primary key cannot be bound to.
+    """
+    declared = [value.field for value in vars(cls).values() if isinstance(value, SealedAttribute)]
+    if not declared:
+        return
+    name = str(cls.__sealed_name__ or mapper.local_table.fullname)  # type: ignore[attr-defined]  # a table
+    groups = {
+        group: SealedGroup(
+            group,
+            name,
+            envelope_column(group),
+            tuple(field for field in declared if field.group == group),
+            padded=bool(cls.__sealed_padding__),
+        )
+        for group in dict.fromkeys(field.group for field in declared)
+    }
+    owner = _column(mapper, cls.__owner__)
+    if _python_type(owner) not in (str, int, UUID):
+        raise DeclarationError(
+            f"expected the owner {cls.__name__}.{cls.__owner__} to be text, a UUID or an integer, "
+            f"found {owner.type!r}"
+        )
+    key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+    cls.__sealed__ = SealedModel(
+        model=cls,
+        name=name,
+        owner=cls.__owner__,
+        groups=groups,
+        fields={field.name: field for field in declared},
+        indexes={
+            field.name: BlindIndex(name, field.name, field.index.transform, field.index.bits)
+            for field in declared
+            if field.index is not None
+        },
+        key=key,
+        encode_row_id=row_id_encoder([_row_id_kind(cls, column) for column in mapper.primary_key]),
+        defaults=_defaults(mapper, (*key, cls.__owner__)),
+    )
+    _guard(cls, cls.__owner__, _owner_changed)
+    for attribute in key:
+        if attribute != cls.__owner__:
+            _guard(cls, attribute, _row_id_changed)
+
+
+def _column(mapper: Mapper[Any], attribute: str) -> Column[Any]:
+    if mapper.has_property(attribute):
+        prop = mapper.get_property(attribute)
+        if isinstance(prop, ColumnProperty) and isinstance(prop.columns[0], Column):
+            return prop.columns[0]
+    raise DeclarationError(
+        f"expected {mapper.class_.__name__}.__owner__ to name a column of the model, found "
+        f"{attribute!r}; name the attribute that says whose a row is"
+    )
+
+
+def _python_type(column: Any) -> type | None:
+    try:
+        found: type = column.type.python_type
+    except NotImplementedError:
+        return None
+    return found
+
+
+def _row_id_kind(cls: type, column: Any) -> RowIdKind:
+    place = f"{cls.__name__}.{column.key}"
+    kind = _ROW_ID_KINDS.get(cast("Any", _python_type(column)))
+    if kind is None:
+        raise DeclarationError(
+            f"expected the primary key {place} to be a UUID, an integer or text, found "
+            f"{column.type!r}; only these can be bound to an envelope"
+        )
+    default = column.default
+    by_database = (
+        column.server_default is not None
+        or column.identity is not None
+        or (default is not None and not isinstance(default, ColumnDefault))
+        or (default is not None and default.is_clause_element)
+        or (default is None and column is column.table.autoincrement_column)
+    )
+    if by_database:
+        raise DeclarationError(
+            f"expected the primary key {place} to be known before its row is sealed, found one "
+            "that the database makes; give it a default on this side, such as "
+            "mapped_column(primary_key=True, default=uuid4), or assign it yourself and declare "
+            "mapped_column(primary_key=True, autoincrement=False)"
+        )
+    return kind
+
+
+def _defaults(
+    mapper: Mapper[Any], attributes: tuple[str, ...]
+) -> Mapping[str, Callable[[], object]]:
+    """For attributes with a default on this side, what makes it."""
+    found: dict[str, Callable[[], object]] = {}
+    for attribute in attributes:
+        default: Any = _column(mapper, attribute).default
+        if default is None:
+            continue
+        if default.is_callable:
+            found[attribute] = partial(default.arg, None)  # SQLAlchemy gives it its context
+        elif default.is_scalar:
+            found[attribute] = partial(lambda value: value, default.arg)
+    return found
+
+
+def _guard(cls: Any, attribute: str, error: Callable[[str], Exception]) -> None:
+    """Refuse to assign another value to an attribute that a stored row's envelope is bound to."""
+
+    def refuse_change(instance: Any, value: object, old: object, _initiator: object) -> None:
+        # The old value is always loaded (active_history), so for a stored row it is known.
+        if value != old and instance_state(instance).key is not None:
+            raise error(f"{cls.__name__}.{attribute}")
+
+    event.listen(getattr(cls, attribute), "set", refuse_change, active_history=True, propagate=True)
+
+
+def _owner_changed(place: str) -> Exception:
+    return OwnerChangedError(
+        f"expected a stored row to keep its owner, found another one for {place}; its envelope is "
+        "sealed under the owner's key: make a new row for the new owner and delete this one"
+    )
+
+
+def _row_id_changed(place: str) -> Exception:
+    return RowIdChangedError(
+        f"expected a stored row to keep its primary key, found another one for {place}; its "
+        "envelope is bound to it: make a new row and delete this one"
+    )

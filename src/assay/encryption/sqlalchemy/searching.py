@@ -1,0 +1,147 @@
+"""Comparisons of sealed fields in a statement, replaced by blind indexes.
+
+Specification: ``spec/blind-index.md``, "Searching".
+
+Example:
+    >>> resolve(statement, keys, parameters={})              # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BindParameter
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+
+from assay.core import DataKeyClass
+from assay.encryption.sqlalchemy.errors import TooManyOwnersError
+from assay.encryption.sqlalchemy.expressions import BlindCriterion
+from assay.encryption.sqlalchemy.model import SealedModel
+from assay.encryption.sqlalchemy.session_keys import SessionKeys
+
+MOST_OWNERS = 1000
+"""Among how many owners a search tries all, when its statement does not say whose rows it means."""
+
+_WITHOUT_CRITERIA = frozenset({"table", "column", "bindparam", "alias"})
+
+_Known = Mapping[tuple[object, str], Sequence[str]]
+"""For the owner attribute of an entity, the owners that can be meant."""
+
+
+def has_criteria(statement: Any) -> bool:
+    """Whether a statement compares a sealed field and was not resolved yet."""
+    waiting = [statement]
+    while waiting:
+        each = waiting.pop()
+        if type(each) is BlindCriterion:
+            return True
+        if each.__visit_name__ not in _WITHOUT_CRITERIA:
+            waiting.extend(each.get_children())
+    return False
+
+
+def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
+    """The statement with every comparison of a sealed field replaced by one of blind indexes.
+
+    A comparison beside one of the owner is searched under this owner's key. Otherwise all owners
+    who have an index key are tried.
+
+    Args:
+        statement: a SELECT, UPDATE or DELETE.
+        keys: have the index keys.
+        parameters: what was passed beside the statement.
+
+    Raises:
+        TooManyOwnersError: there are more than 1000 owners to try.
+        assay.keys.KeysError: a key is not to be had.
+    """
+    given = parameters if isinstance(parameters, Mapping) else {}
+    owners = dict(_owners_by_criterion(statement, {}, given))
+
+    def replace(element: Any, **_options: Any) -> Any:
+        if type(element) is not BlindCriterion:
+            return None
+        meant = owners.get(id(element))
+        return _blind(element, keys, _all_owners(element, keys) if meant is None else meant)
+
+    return visitors.replacement_traverse(statement, {}, replace)
+
+
+def _blind(element: BlindCriterion, keys: SessionKeys, owners: Sequence[str]) -> Any:
+    model: SealedModel = element.entity_key.mapper.class_.__sealed__
+    index = model.indexes[element.field.name]
+    found = (keys.keyring.existing(owner, DataKeyClass.INDEXES) for owner in owners)
+    wanted = [index.compute(key, value) for key in found if key for value in element.values]
+    column = element.index_column
+    return column.not_in(wanted) if element.negated else column.in_(wanted)
+
+
+def _all_owners(element: BlindCriterion, keys: SessionKeys) -> Sequence[str]:
+    owners = keys.keyring.owners(DataKeyClass.INDEXES)
+    if len(owners) > MOST_OWNERS:
+        raise TooManyOwnersError(
+            f"expected a search by {element.field.name!r} that says whose rows it means, found "
+            f"none beside it and {len(owners)} owners to try; add a comparison of the owner: "
+            ".where(Model.owner == …)"
+        )
+    return owners
+
+
+def _owners_by_criterion(
+    element: Any, known: _Known, parameters: Mapping[str, object]
+) -> Iterator[tuple[int, Sequence[str]]]:
+    """For each comparison the owners that can be meant where it stands, as far as is known.
+
+    What stands beside it under AND holds for every row that comes through, so rows of other
+    owners do not count, whatever the comparison says of them. A SELECT within has rows of its
+    own, for which nothing is known yet.
+    """
+    if type(element) is BlindCriterion:
+        owners = known.get((element.entity_key, element.owner))
+        if owners is not None:
+            yield id(element), owners
+        return
+    if element.__visit_name__ in _WITHOUT_CRITERIA:
+        return
+    if hasattr(element, "_where_criteria"):
+        known = {}
+    beside = [_owner_comparison(each, parameters) for each in _conjuncts(element)]
+    known = {**known, **dict(filter(None, beside))}
+    for child in element.get_children():
+        yield from _owners_by_criterion(child, known, parameters)
+
+
+def _conjuncts(element: Any) -> Iterator[Any]:
+    """The parts of an element that all hold for what comes through it."""
+    if isinstance(element, BooleanClauseList):
+        parts = element.clauses if element.operator is operators.and_ else ()
+    else:
+        parts = getattr(element, "_where_criteria", ())
+    for part in parts:
+        yield part
+        if isinstance(part, BooleanClauseList):
+            yield from _conjuncts(part)
+
+
+def _owner_comparison(
+    element: Any, parameters: Mapping[str, object]
+) -> tuple[tuple[object, str], Sequence[str]] | None:
+    """The entity and owner attribute that an element compares with values, and these."""
+    if not isinstance(element, BinaryExpression) or not isinstance(element.right, BindParameter):
+        return None
+    notes = element.left._annotations  # noqa: SLF001 - how the ORM says whose column it is
+    entity, attribute = notes.get("parententity"), notes.get("proxy_key")
+    model = None if entity is None else getattr(entity.mapper.class_, "__sealed__", None)
+    if model is None or model.owner != attribute:
+        return None
+    given = parameters.get(element.right.key, element.right.effective_value)
+    if element.operator is operators.eq:
+        given = [given]
+    elif element.operator is not operators.in_op:
+        return None
+    if not isinstance(given, list | tuple) or not all(type(g) in (str, UUID, int) for g in given):
+        return None
+    return (entity, attribute), [model.owner_of(each) for each in given]
