@@ -64,10 +64,13 @@ def open_engine(url: str, *, must_exist: bool = False) -> Engine:
 
 def sqlite_file(engine: Engine) -> Path | None:
     """The file of an SQLite engine; None for other dialects and for databases in memory."""
-    name = engine.url.database
-    if engine.dialect.name != "sqlite" or not name or name == ":memory:" or "mode=memory" in name:
-        return None
-    return Path(name.removeprefix("file:").partition("?")[0])
+    return _file_of(engine.url)
+
+
+def _file_of(url: URL) -> Path | None:
+    name = (url.database or "").removeprefix("file:")
+    in_memory = name in {"", ":memory:"} or url.query.get("mode") == "memory"
+    return None if url.get_backend_name() != "sqlite" or in_memory else Path(name)
 
 
 def _parse(url: str) -> URL:
@@ -87,10 +90,8 @@ def _is_postgresql(url: URL) -> bool:
 
 
 def _refuse_missing_file(url: URL) -> None:
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return
-    path = Path(url.database.removeprefix("file:").partition("?")[0])
-    if not path.is_file():
+    path = _file_of(url)
+    if path is not None and not path.is_file():
         raise DatabaseUnreachableError(f"expected an SQLite database at {path}, found no file")
 
 

@@ -41,6 +41,11 @@ def named_errors(what: str) -> Iterator[None]:
         raise DatabaseError(f"expected to {what}, found {type(exc.orig).__name__}") from exc
     except sa_exc.SQLAlchemyError as exc:
         raise DatabaseError(f"expected to {what}, found {type(exc).__name__}") from exc
+    except UnicodeError:
+        # The error would quote the text.
+        raise DatabaseError(
+            f"expected to {what}, found text that the database cannot hold"
+        ) from None
 
 
 def said_by_driver(exc: sa_exc.DBAPIError) -> str:
