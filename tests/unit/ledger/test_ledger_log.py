@@ -231,7 +231,9 @@ def test_a_tampered_or_missing_file_is_named(open_log):
                     open_log()
                 with pytest.raises(expected):
                     log.append([b"more"])
-            with pytest.raises(expected, match=path):
+            # The partial tiles are checked together, so an altered one cannot be named.
+            named = path if change is None or path not in edge else "tile"
+            with pytest.raises(expected, match=named):
                 FileLog(log.directory, "example.com/log", log._signer).verify_storage()
             file.write_bytes(content)
     assert log.verify_storage().size == 600

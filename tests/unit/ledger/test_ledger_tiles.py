@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay import ledger
 from assay.ledger import EntryTooLargeError, TailTree, decode_entries, encode_entries, leaf_hash
 from assay.ledger.errors import TileMismatchError, TileMissingError
 from assay.ledger.growth import grow, superseded
