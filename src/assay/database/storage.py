@@ -114,7 +114,7 @@ def _postgresql(engine: Engine) -> StorageFiles:
             _ask(
                 connection,
                 "SELECT system_identifier FROM pg_control_system()",
-                "tell its system identifier (pg_monitor or superuser)",
+                "tell its system identifier",
             )
         )
     _refuse_other_server(directory, identifier)

@@ -1,0 +1,123 @@
+"""Whatever bytes come in, the parsers of the room ``keys`` raise its own errors or nothing.
+
+Runs under hypothesis with pytest; with atheris: ``python tests/fuzz/test_fuzz_keys.py NAME``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.core import from_canonical_json
+from assay.keys import KeysError
+from assay.keys.embedded_format import parse_keys, parse_store
+from assay.keys.embedded_uri import parse_embedded_uri
+from assay.keys.pkcs11_uri import parse_pkcs11_uri
+from assay.keys.wrapping import unwrap_with
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+STORE = json.loads((VECTORS / "embedded-key-store.json").read_bytes())["accepted"][0]
+WRAPPED = bytes.fromhex(
+    json.loads((VECTORS / "data-keys.json").read_bytes())["accepted"][0]["wrapped"]
+)
+KEYS = b'{"kek":{"material":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","type":"aes-256"}}'
+
+
+def fuzz_wrapped(data: bytes) -> None:
+    """A wrapped data key from a table that somebody altered."""
+    try:
+        unwrap_with(AESGCM(bytes(32)), data, {"owner": "a"})
+    except KeysError:
+        return
+    raise AssertionError("bytes opened that nobody wrapped")
+
+
+def fuzz_store(data: bytes) -> None:
+    """The header of a key store."""
+    try:
+        header = parse_store(data)
+    except KeysError:
+        return
+    assert header.parameters.n <= 2**18
+    assert from_canonical_json(header.associated_data()) is not None
+
+
+def fuzz_keys(data: bytes) -> None:
+    """What a key store seals."""
+    try:
+        keys = parse_keys(data)
+    except KeysError:
+        return
+    assert all(len(key.material) == 32 for key in keys.values())
+
+
+def fuzz_pkcs11_uri(data: bytes) -> None:
+    """A PKCS#11 URI; what is accepted is written and read back the same."""
+    try:
+        uri = parse_pkcs11_uri(data.decode("utf-8", "surrogatepass"))
+    except (KeysError, UnicodeDecodeError):
+        return
+    assert parse_pkcs11_uri(uri.with_query()) == uri
+
+
+def fuzz_embedded_uri(data: bytes) -> None:
+    """The URI of a key store; what is accepted is written and read back the same."""
+    try:
+        uri = parse_embedded_uri(data.decode("utf-8", "surrogatepass"))
+    except (KeysError, UnicodeDecodeError):
+        return
+    assert parse_embedded_uri(uri.with_query()) == uri
+
+
+SEEDS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
+    fuzz_wrapped: (WRAPPED,),
+    fuzz_store: (STORE["file"].encode(), b"[" * 3000, b'{"n":' + b"1" * 5000 + b"}"),
+    fuzz_keys: (KEYS, b'{"a":' * 3000, b'"\\ud800"', b"1e999", b"NaN"),
+    fuzz_pkcs11_uri: (b"pkcs11:token=a%20b;object=k;id=%00?pin-source=file:/p&module-path=/m",),
+    fuzz_embedded_uri: (b"embedded:/a%3Fb?object=k&passphrase-source=env:A%26B",),
+}
+
+
+def altered(seed: bytes) -> st.SearchStrategy[bytes]:
+    """A seed with a piece replaced: gets past the first check more often than random bytes."""
+    place = st.integers(0, len(seed))
+    return st.builds(
+        lambda start, end, piece: seed[: min(start, end)] + piece + seed[max(start, end) :],
+        place,
+        place,
+        st.binary(max_size=8),
+    )
+
+
+@pytest.mark.parametrize("fuzz", SEEDS, ids=lambda fuzz: fuzz.__name__)
+@given(data=st.data())
+def test_the_parser_raises_only_its_own_errors(
+    fuzz: Callable[[bytes], None], data: st.DataObject
+) -> None:
+    seed = data.draw(st.sampled_from(SEEDS[fuzz]))
+    fuzz(data.draw(st.one_of(st.binary(), altered(seed))))
+
+
+@pytest.mark.parametrize(
+    ("fuzz", "seed"),
+    [(fuzz, seed) for fuzz, seeds in SEEDS.items() for seed in seeds],
+    ids=lambda value: value.__name__ if callable(value) else str(len(value)),
+)
+def test_the_seeds_themselves(fuzz: Callable[[bytes], None], seed: bytes) -> None:
+    fuzz(seed)
+
+
+if __name__ == "__main__":
+    import atheris  # type: ignore[import-not-found] # not in the lock; whoever fuzzes installs it
+
+    targets = {target.__name__: target for target in SEEDS}
+    chosen = targets[sys.argv.pop(1)]
+    atheris.Setup(sys.argv, chosen)
+    atheris.Fuzz()
