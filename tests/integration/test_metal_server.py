@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,6 +300,7 @@ def test_it_does_not_outlive_the_program_that_started_it(
         assert started.process.stdin is not None
         started.process.stdin.close()
         assert started.process.wait(DEADLINE_SECONDS) == 0
+        started.process.stdin = None
 
 
 def test_rows_survive_a_kill(embedded: dict[str, str], tmp_path: Path) -> None:
@@ -441,11 +443,8 @@ def test_an_interrupted_set_up_is_finished(tmp_path: Path, needs: Callable[[str]
         assert started.client.get("/health").status_code == 200
 
 
-def test_it_runs_on_postgresql(
-    tmp_path: Path, needs: Callable[[str], None], request: pytest.FixtureRequest
-) -> None:
-    needs("postgresql")
-    url = request.getfixturevalue("postgresql_url")
+def test_it_runs_on_postgresql(tmp_path: Path, fresh_postgresql_url: str) -> None:
+    url = fresh_postgresql_url
     environment = set_up(tmp_path, METAL_KEY_STORE="embedded", DATABASE_URL=url)
     assert environment["KEY_DATABASE_URL"] == environment["DATABASE_URL"] == url
 
@@ -454,8 +453,51 @@ def test_it_runs_on_postgresql(
         assert done.returncode == 0, done.stderr
         assert len(plant(environment)) > 12
         assert list((started.data).glob("uploads-*/*/*"))
+        changes_at_once_are_all_kept(started)
         code, _ = started.stop()
         assert code == 0
     with running(environment) as again:
         assert again.client.get("/health").status_code == 200
     assert not list((tmp_path / "data").glob("*.db"))
+    audit_entries_stay_as_they_are(url)
+
+
+def changes_at_once_are_all_kept(server: Server) -> None:
+    """All sealed fields of a row are one envelope: without a lock an update would undo another."""
+    token = (server.data / "admin-token").read_text().strip()
+    made = server.client.post(
+        "/v1/tenants", json={"name": "Noether"}, headers={"Authorization": f"Bearer {token}"}
+    )
+    headers = {"Authorization": f"Bearer {made.json()['api_key']}"}
+    changes = {"owner_name": "Grace", "owner_email": "grace@example.com", "text": "two"}
+    body = {"owner_name": "Ada", "owner_email": "ada@example.com", "text": "one"}
+    for number in range(5):
+        posted = server.client.post(
+            "/v1/collections", json={"name": f"papers {number}"}, headers=headers
+        )
+        documents = f"/v1/collections/{posted.json()['id']}/documents"
+        one = server.client.post(documents, json=body, headers=headers).json()["id"]
+
+        def change(item: tuple[str, str], path: str = f"{documents}/{one}") -> int:
+            return server.client.patch(path, json=dict([item]), headers=headers).status_code
+
+        with ThreadPoolExecutor(3) as threads:
+            assert list(threads.map(change, changes.items())) == [200] * 3
+        read = server.client.get(f"{documents}/{one}", headers=headers).json()
+        assert {name: read[name] for name in changes} == changes
+
+
+def audit_entries_stay_as_they_are(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in (
+            "UPDATE audit_entries SET action = 'nothing'",
+            "DELETE FROM audit_entries",
+            "TRUNCATE audit_entries",
+        ):
+            with pytest.raises(psycopg.Error, match="append-only"):
+                connection.execute(statement)
+        row = connection.execute("SELECT count(*) FROM audit_entries").fetchone()
+        assert row is not None
+        assert row[0] > 200

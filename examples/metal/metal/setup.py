@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from assay.core import exclusive_lock, write_atomically
-from assay.keys import KeyExistsError, create_key, create_signing_key, initialise_token
+from assay.keys import KeyExistsError, create_key, create_signing_key
 from metal.errors import SettingsError
 from metal.settings import Settings
 
@@ -150,6 +150,9 @@ def _library() -> Path | None:
 def _software_token(
     settings: Settings, environment: MutableMapping[str, str]
 ) -> tuple[dict[str, str], str]:
+    # Only here, so that an embedded key store needs no PKCS#11 library.
+    from assay.keys.pkcs11_sharing import initialise_token
+
     library = _library()
     folder = settings.data / "softhsm"
     if library is None:
