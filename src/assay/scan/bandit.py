@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from assay.scan.errors import ScannerOutputError
 from assay.scan.python_files import list_python_files
 
 VERSION = "1.9.4"
-RULES = 72
+RULES = 75
 """How many rules this version loads."""
 
 _BATCH_FILES = 400
@@ -77,7 +78,7 @@ class BanditObservation(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         unparsed: for each other file why.
         excluded: files that were declared as excluded, with the declared reason.
         lines: lines of code that were analysed.
-        suppressed: lines that a ``# nosec`` comment takes out.
+        suppressed: what ``# nosec`` comments take out, as bandit counts it.
         canary_missed: rules that did not find their known weakness in the same run.
         findings: every finding.
     """
@@ -217,7 +218,7 @@ def _findings(entries: Iterable[Mapping[str, Any]]) -> Iterable[Finding]:
 
 
 def _shown(name: str) -> str:
-    return name.removeprefix("./")
+    return posixpath.normpath(name)
 
 
 def _version(tool: PinnedTool, directory: Path) -> tuple[str, str]:

@@ -85,7 +85,8 @@ def test_what_cannot_be_judged_again_is_refused(changes):
 
 
 @given(
-    st.binary(max_size=100) | st.dictionaries(st.text("abc"), st.integers(-9, 9)).map(to_canonical_json)
+    st.binary(max_size=100)
+    | st.dictionaries(st.text("abc"), st.integers(-9, 9)).map(to_canonical_json)
 )
 def test_other_bytes_are_refused(data):
     with pytest.raises(ObservationError):

@@ -1,4 +1,4 @@
-"""The table of checks: one line each, the order in which they are drilled.
+"""The table of checks: one line each, in the order in which they are drilled.
 
 Example:
     >>> CHECKS["tls-floor"].asset_kind
@@ -7,12 +7,18 @@ Example:
 
 from assay.controls.check import AnyCheck
 from assay.controls.checks.key_custody import KeyCustody
+from assay.controls.checks.leak_test import LeakTest
+from assay.controls.checks.sast_bandit import SastBandit
+from assay.controls.checks.sealed_objects import SealedObjects
 from assay.controls.checks.sealed_rows import SealedRows
 from assay.controls.checks.uniform_coverage import UniformCoverage
 
 _ALL: tuple[AnyCheck, ...] = (
     SealedRows(),
+    LeakTest(),
     KeyCustody(),
+    SealedObjects(),
+    SastBandit(),
     UniformCoverage(),
 )
 

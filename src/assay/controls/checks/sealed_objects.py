@@ -12,12 +12,11 @@ Example:
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -25,7 +24,7 @@ from assay.controls.asset import Asset, Bucket
 from assay.controls.check import Twin, Violation
 from assay.controls.context import Context
 from assay.controls.errors import CollectError
-from assay.core import DataKeyClass, Fidelity, Population, Result, Status, sha256_hex
+from assay.core import Fidelity, Population, Result, Status, sha256_hex
 
 if TYPE_CHECKING:
     from assay.keys import Keyring
@@ -43,7 +42,7 @@ class SealedObjectsFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         listed: how many objects the application believes to be stored.
         stored: how many files lie in the bucket.
         opened: how many listed objects opened from end to end.
-        bytes_read: sealed bytes that were read.
+        bytes_opened: bytes of plaintext that came out of them, and were dropped.
         refused: for each reason how many listed objects did not open.
         unlisted: how many files no listed object accounts for.
         unlisted_names: SHA-256 of the first of their paths, since names may be personal data.
@@ -52,7 +51,7 @@ class SealedObjectsFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     listed: int
     stored: int
     opened: int
-    bytes_read: int
+    bytes_opened: int
     refused: dict[str, int]
     unlisted: int
     unlisted_names: tuple[str, ...]
@@ -76,18 +75,18 @@ class SealedObjects:
         stored = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
         keyring = context.keyring(context.datastore_of(asset))
         refused: Counter[str] = Counter()
-        bytes_read = 0
+        bytes_opened = 0
         for number, (owner, bucket, key, path) in enumerate(listed):
             context.progress.advance(number, len(listed), f"object {number + 1}")
             reason, size = _try_object(keyring, (owner, bucket, key), folder / path)
             refused.update([reason] if reason else [])
-            bytes_read += size
+            bytes_opened += size
         unlisted = sorted(stored - {path for *_, path in listed})
         return SealedObjectsFacts(
             listed=len(listed),
             stored=len(stored),
             opened=len(listed) - refused.total(),
-            bytes_read=bytes_read,
+            bytes_opened=bytes_opened,
             refused=dict(sorted(refused.items())),
             unlisted=len(unlisted),
             unlisted_names=tuple(sha256_hex(path.encode()) for path in unlisted[:_NAMED]),
@@ -103,7 +102,7 @@ class SealedObjects:
         counts = Population(items, items, bad, "objects")
         if wrong:
             return Result(Status.FAIL, wrong[0], counts, Fidelity.LIVE, tuple(wrong))
-        reason = f"all {facts.opened} objects ({facts.bytes_read} bytes) open under their keys"
+        reason = f"all {facts.opened} objects ({facts.bytes_opened} bytes) open under their keys"
         return Result.of(counts, Fidelity.LIVE, reason)
 
     def violations(self) -> Sequence[Violation]:
@@ -131,32 +130,19 @@ def _folder(asset: Bucket, context: Context) -> Path:
 
 
 def _try_object(keyring: Keyring, address: tuple[str, str, str], path: Path) -> tuple[str, int]:
-    """Why an object does not open (empty when it does), and how many bytes it has."""
-    from assay.encryption import EncryptionError, ObjectAddress, object_key_id, open_object
+    """Why an object does not open (empty when it does), and how many bytes it holds."""
+    from assay.encryption import EncryptionError, open_object
     from assay.keys import KeysError
 
     if not path.is_file():
         return "not stored", 0
     try:
         with path.open("rb") as source:
-            key_id = object_key_id(source.read(_HEADER_BYTES))
-            source.seek(0)
-            key = keyring.by_id(address[0], DataKeyClass.OBJECTS, key_id)
-            open_object(key, ObjectAddress(*address), source, cast("BinaryIO", _Discard()))
-            return "", source.tell()
+            owner, bucket, key = address
+            pieces = open_object(keyring, source, owner=owner, bucket=bucket, key=key)
+            return "", sum(len(piece) for piece in pieces)
     except (EncryptionError, KeysError) as exc:
         return type(exc).__name__, 0
-
-
-_HEADER_BYTES = 64
-
-
-class _Discard(io.RawIOBase):
-    """A target that keeps nothing."""
-
-    def write(self, data: object, /) -> int:
-        """Take the bytes and forget them."""
-        return len(cast("bytes", data))
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from assay.controls.asset import Application, Bucket, Datastore
 from assay.controls.context import Context
 from assay.controls.twins.programme import twin_programme
-from assay.core import DataKeyClass
 from assay.database import SqlDataKeyTable, open_engine
-from assay.encryption import ObjectAddress, seal_object
+from assay.encryption import seal_object
 from assay.encryption.sqlalchemy import Equality, Sealed, bind, casefold, sealed
 from assay.keys import Keyring, MemoryKeyService
 
@@ -94,8 +93,8 @@ def company(
         leak: called with the folder and the canaries whenever the application writes them, to
             write them somewhere in the clear as well.
     """
-    base = _models(silent=silent_model)
-    objects: dict[str, object] = {"twin:Base": base}
+    models = _models(silent=silent_model)
+    objects: dict[str, object] = {"twin:Base": models.base}
     context = TwinContext(folder, objects=objects, bucket_count=2 if second_bucket else 1)
     with context:
         for name in ("uploads-1", "uploads-2", "logs"):
@@ -106,8 +105,8 @@ def company(
         engine = open_engine(f"sqlite:///{folder / 'twin.db'}")
         keys_engine = open_engine(f"sqlite:///{folder / 'keys.db'}")
         keyring = Keyring(context.key_service(), SqlDataKeyTable(keys_engine))
-        base.metadata.create_all(engine)
-        application = _TwinApplication(folder, base, sessionmaker(engine), keyring, leak)
+        models.base.metadata.create_all(engine)
+        application = _TwinApplication(folder, models, sessionmaker(engine), keyring, leak)
         objects["twin:index"] = application.index
         objects["twin:plant"] = application.plant
         for tenant, (email, body) in PEOPLE.items():
@@ -138,13 +137,13 @@ class _TwinApplication:
     def __init__(
         self,
         folder: Path,
-        base: Any,
+        models: _Models,
         sessions: sessionmaker[Session],
         keyring: Keyring,
         leak: Callable[[Path, Mapping[str, str]], None] | None,
     ) -> None:
         self._folder = folder
-        self._note = base.registry._class_registry["Note"]  # noqa: SLF001 - no public look-up by name
+        self._models = models
         self._sessions = sessions
         self._keyring = keyring
         self._leak = leak
@@ -157,16 +156,18 @@ class _TwinApplication:
         number = self._count
         with self._sessions() as session:
             session.add(
-                self._note(id=number, tenant_id=tenant, label="note", author_email=email, text=body)
+                self._models.note(id=number, tenant_id=tenant, label="note", author_email=email, text=body)
             )
             session.commit()
         key = f"{number}.txt"
         with (self._folder / "uploads-1" / key).open("wb") as target:
             seal_object(
-                self._keyring.current(tenant, DataKeyClass.OBJECTS),
-                ObjectAddress(tenant, "uploads-1", key),
+                self._keyring,
                 io.BytesIO(body.encode()),
                 target,
+                owner=tenant,
+                bucket="uploads-1",
+                key=key,
             )
         with (self._folder / "logs" / "app.log").open("a", encoding="utf-8") as log:
             log.write(f"note {number} written for {tenant}\n")
@@ -189,7 +190,16 @@ class _TwinApplication:
         return ["a note", "an upload"]
 
 
-def _models(*, silent: bool) -> Any:
+@dataclass(frozen=True)
+class _Models:
+    """The twin's models; SQLAlchemy itself refers to them only weakly."""
+
+    base: Any
+    note: Any
+    setting: Any
+
+
+def _models(*, silent: bool) -> _Models:
     class Base(DeclarativeBase):
         pass
 
@@ -209,7 +219,7 @@ def _models(*, silent: bool) -> Any:
 
         name: Mapped[str] = mapped_column(primary_key=True)
 
-    return Base
+    return _Models(Base, Note, Setting)
 
 
 def _typed(asset: object, kind: type[Any]) -> Any:

@@ -5,7 +5,7 @@ from assay.controls.checks.sealed_objects import SealedObjects, SealedObjectsFac
 from assay.core import Status
 
 FACTS = SealedObjectsFacts(
-    listed=4, stored=4, opened=4, bytes_read=900, refused={}, unlisted=0, unlisted_names=()
+    listed=4, stored=4, opened=4, bytes_opened=900, refused={}, unlisted=0, unlisted_names=()
 )
 
 
