@@ -140,6 +140,7 @@ def _put_in_place(fresh: Path, target: Path) -> None:
         return
     if _exchange(fresh, target):
         return
+    # `_remove_leftovers` clears the old page away once the new one is there for good.
     aside = _beside(target)
     target.rename(aside)
     try:
@@ -147,7 +148,6 @@ def _put_in_place(fresh: Path, target: Path) -> None:
     except BaseException:
         aside.rename(target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -155,6 +155,16 @@ def test_a_full_disk_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.Mon
     assert _beside(target) == []
 
 
+def test_every_file_is_on_the_disk_before_the_page_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    replace_folder(tmp_path / "trust", FIRST)
+    written = list((tmp_path / "trust").rglob("*"))
+    assert {path.stat().st_ino for path in (tmp_path, tmp_path / "trust", *written)} <= set(flushed)
+
+
 def test_a_swap_that_fails_leaves_the_old_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,14 @@ def test_a_page_without_a_kept_promise_expires_when_it_is_told(sample: ModuleTyp
     assert page.expires_at == page.valid_until
 
 
+def test_what_is_not_kept_was_not_proven(sample: ModuleType) -> None:
+    scope = sample.sample_scope()
+    broken = tuple(promise for promise in scope.promises if promise.id == "in-transit")
+    page = sample.page_of(sample.replace_scope(scope, promises=broken), sample.sample_results())
+    assert page.proofs
+    assert page.proven_at is None
+
+
 def test_a_page_is_stale_from_the_moment_of_expiry_on(sample: ModuleType) -> None:
     page = sample.sample_page()
     assert replace(page, valid_until=page.built_at).is_stale
