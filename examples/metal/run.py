@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 PROGRAMME = HERE / "assay.yaml"
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+BROKEN = 1
 UNPROVEN = 3
 STEPS = 7
 
@@ -74,10 +75,12 @@ async def stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def set_up(environment: Mapping[str, str]) -> dict[str, str]:
-    """Make keys and folders; returns the environment that everything else runs in."""
+async def run_for_output(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[int, bytes]:
+    """Run a Python program with this interpreter; exit code and standard output come back."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "metal", "setup", "--json"),
+        *(sys.executable, *arguments),
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -86,8 +89,14 @@ async def set_up(environment: Mapping[str, str]) -> dict[str, str]:
         output, _ = await process.communicate()
     finally:
         await stop(process)
-    if process.returncode:
-        raise StepError("setting up", process.returncode)
+    return process.returncode or 0, output
+
+
+async def set_up(environment: Mapping[str, str]) -> dict[str, str]:
+    """Make keys and folders; returns the environment that everything else runs in."""
+    code, output = await run_for_output(["-m", "metal", "setup", "--json"], environment)
+    if code:
+        raise StepError("setting up", code)
     prepared = json.loads(output)
     for note in prepared["notes"]:
         print(f"  {note}")
@@ -161,23 +170,51 @@ async def prove(environment: Mapping[str, str], data: Path) -> int:
     """Run the programme, then write, verify and publish what it proved."""
     say(4, "Running the programme")
     code = await assay(environment, "run", "-c", PROGRAMME)
-    if code not in {0, 1, UNPROVEN}:
-        return code
+    if code not in {0, BROKEN, UNPROVEN}:
+        raise StepError("the programme", code)
     bundle, key, page = data / "metal.bundle", data / "assay" / "log.vkey", data / "trust"
     say(5, "Writing the bundle for auditors")
-    written = await assay(environment, "bundle", "-c", PROGRAMME, "-o", bundle)
-    if written:
-        return written
+    if wrong := await assay(environment, "bundle", "-c", PROGRAMME, "-o", bundle):
+        raise StepError("writing the bundle", wrong)
     say(6, "Verifying it as an auditor would, offline")
-    verified = await assay(environment, "verify", bundle, "--key", key)
-    if verified:
-        return verified
+    await verify(environment, bundle, key, last=data / "last-run")
     say(7, "Building the trust page from it")
-    built = await assay(environment, "trust", "build", page, "--bundle", bundle, "--key", key)
-    if built:
-        return built
+    if wrong := await assay(environment, "trust", "build", page, "--bundle", bundle, "--key", key):
+        raise StepError("building the trust page", wrong)
     print(f"\n  bundle       {bundle}\n  log's key    {key}\n  trust page   {page / 'index.html'}")
     return code
+
+
+async def verify(environment: Mapping[str, str], bundle: Path, key: Path, *, last: Path) -> None:
+    """Verify the bundle, and see that it holds a run that was not there before.
+
+    A run that could not begin ends with the same code as one that left promises unproven; what an
+    older run proved must not be taken for it.
+
+    Args:
+        environment: what the verifier runs in.
+        bundle: the bundle.
+        key: the file of the log's key.
+        last: a file that holds the id of the newest run that was seen here.
+    """
+    arguments = ["-m", "assay", "verify", str(bundle), "--key", str(key), "--json"]
+    code, output = await run_for_output(arguments, environment)
+    if code:
+        print(f"  {output.decode(errors='replace').strip()}")
+        raise StepError("verifying the bundle", code)
+    found = json.loads(output)
+    refuse_old_run(found["run"], last)
+    print(
+        f"  verified: {found['size'] - found['first']} statements of {found['origin']}; every "
+        "judgement was made again from its recorded facts"
+    )
+
+
+def refuse_old_run(run_id: str, last: Path) -> None:
+    """Refuse the run that was the newest before, and remember this one."""
+    if last.exists() and last.read_text(encoding="utf-8") == run_id:
+        raise StepError("the programme began no new run, or did not finish it, and", UNPROVEN)
+    last.write_text(run_id, encoding="utf-8")
 
 
 async def run() -> int:
@@ -187,7 +224,7 @@ async def run() -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     inherited = os.environ.get("PYTHONPATH")
     python_path = os.pathsep.join([str(HERE), *([inherited] if inherited else [])])
-    environment = {**os.environ, "METAL_HOME": str(HERE), "PYTHONPATH": python_path}
+    environment = {"METAL_HOME": str(HERE), **os.environ, "PYTHONPATH": python_path}
     settings = Settings.from_environment(environment)
 
     say(1, "Setting up Metal, the reference company")
@@ -206,6 +243,8 @@ async def run() -> int:
             "matrix above says which and why, and so does the trust page."
         )
         return 0
+    if code == BROKEN:
+        print("\nSomething is broken: the matrix above says what, and so does the trust page.")
     return code
 
 
