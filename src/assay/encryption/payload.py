@@ -44,12 +44,12 @@ def encode_payload(fields: Mapping[str, object], *, padded: bool = False) -> byt
     """
     if padded or PADDING_FIELD in fields:
         return _encode_carefully(fields, padded=padded)
-    for value in fields.values():
-        if type(value) not in _NATIVE:
+    for name, value in fields.items():
+        if type(value) not in _NATIVE or type(name) is not str:
             return _encode_carefully(fields, padded=False)
     try:
         return _encode(fields)
-    except (OverflowError, UnicodeEncodeError, TypeError):
+    except (OverflowError, UnicodeEncodeError):
         pass  # the careful way says which field it was, without its value
     return _encode_carefully(fields, padded=False)
 

@@ -24,7 +24,6 @@ from assay.encryption.sqlalchemy.model import SealedModel
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.keys import Keyring
 
-
 _OPENERS: WeakKeyDictionary[Keyring, EnvelopeOpener] = WeakKeyDictionary()
 """Derived keys, for as long as their keyring lives."""
 

@@ -1,0 +1,173 @@
+"""Whatever bytes come, the parsers of the room raise their named errors and nothing else.
+
+With atheris installed: ``python tests/fuzz/test_fuzz_encryption.py``.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import msgspec
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from assay.core import DataKeyClass
+from assay.encryption import (
+    EnvelopeError,
+    EnvelopeOpener,
+    EnvelopeSealer,
+    ObjectError,
+    PayloadError,
+    RowAddress,
+    SealedObject,
+    decode_payload,
+    encode_payload,
+    envelope_key_id,
+    open_object,
+    seal_object,
+)
+from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
+
+KEYRING = Keyring(MemoryKeyService(), MemoryDataKeyTable())
+KEY = KEYRING.current("tenant-1", DataKeyClass.ROWS)
+ADDRESS = RowAddress("tenant-1", "documents", "default", b"7")
+PLACE = {"owner": "tenant-1", "bucket": "uploads", "key": "report.pdf"}
+SEALER, OPENER = EnvelopeSealer(), EnvelopeOpener()
+
+
+def _sealed_object(plain: bytes) -> bytes:
+    target = io.BytesIO()
+    seal_object(KEYRING, io.BytesIO(plain), target, **PLACE)
+    return target.getvalue()
+
+
+ENVELOPE = SEALER.seal(KEY, ADDRESS, {"text": "Dear Ada"})
+OBJECT = _sealed_object(b"Dear Ada")
+
+
+def fuzz_envelope(data: bytes) -> None:
+    """Bytes in the column: only the envelope itself opens."""
+    try:
+        key_id = envelope_key_id(data)
+        opened = OPENER.open(KEY, ADDRESS, data)
+    except EnvelopeError:
+        assert data != ENVELOPE
+    else:
+        assert key_id == KEY.key_id
+        assert opened == {"text": "Dear Ada"}
+        assert data == ENVELOPE
+
+
+def fuzz_payload(data: bytes) -> None:
+    """An authentic envelope around any bytes: fields, or a named error; fields can be resealed."""
+    envelope = SEALER.seal_payload(KEY, ADDRESS.associated_data(), data)
+    try:
+        fields = OPENER.open(KEY, ADDRESS, envelope)
+        again = encode_payload(fields)
+    except PayloadError:
+        return
+    # Not compared with ==: a payload may hold numbers that equal nothing, not even themselves.
+    assert encode_payload(decode_payload(again)) == again
+
+
+def fuzz_object(data: bytes) -> None:
+    """Bytes in the bucket: only the object itself opens, as a stream and in ranges."""
+    results = []
+    for read in (
+        lambda: b"".join(open_object(KEYRING, io.BytesIO(data), **PLACE)),
+        lambda: SealedObject(KEYRING, io.BytesIO(data), **PLACE).read(0, 8),
+    ):
+        try:
+            results.append(read())
+        except ObjectError:
+            results.append(None)
+    assert results == ([b"Dear Ada"] * 2 if data == OBJECT else [None] * 2)
+
+
+def fuzz(data: bytes) -> None:
+    """The first byte chooses the parser."""
+    targets = (fuzz_envelope, fuzz_payload, fuzz_object)
+    targets[data[0] % 3 if data else 0](data[1:])
+
+
+def changed(original: bytes) -> st.SearchStrategy[bytes]:
+    """The original with pieces overwritten, cut out and put in."""
+
+    def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
+        result = original
+        for position, length, piece in edits:
+            start = position % (len(result) + 1)
+            result = result[:start] + piece + result[start + length :]
+        return result
+
+    edit = st.tuples(st.integers(0, 200), st.integers(0, 20), st.binary(max_size=20))
+    return st.lists(edit, max_size=3).map(apply)
+
+
+extensions = st.builds(
+    msgspec.msgpack.Ext,
+    st.integers(-128, 127),
+    st.one_of(
+        st.binary(max_size=40),
+        st.sampled_from(
+            [
+                b"2026-01-01T00:00:00+01:00[Europe/Berlin]",
+                b"0001-01-01T00:00:00+14:00[Pacific/Apia]",
+                b"9999-12-31T23:59:59-12:00[Europe/Berlin]",
+                b"1E+999999999",
+                b"2026-02-29",
+            ]
+        ),
+    ),
+)
+anything = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(),
+        st.binary(), extensions,
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.text(), st.integers(0, 9), st.binary()), inner, max_size=3),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+payloads = st.one_of(
+    st.binary(max_size=100),
+    st.dictionaries(st.text(), anything, max_size=3).map(msgspec.msgpack.encode),
+    anything.map(msgspec.msgpack.encode).flatmap(changed),
+)
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.binary(max_size=120), changed(ENVELOPE)))
+@example(ENVELOPE)
+def test_any_bytes_as_envelope(data: bytes) -> None:
+    fuzz_envelope(data)
+
+
+@settings(max_examples=600)
+@given(payloads)
+@example(b"\x81\xa1a\xd6\xff\xff\xff\xff\xff")
+@example(b"\x81\xa1a" + b"\x81\xa1a" * 5000 + b"\xc0")
+def test_any_bytes_as_payload(data: bytes) -> None:
+    fuzz_payload(data)
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.binary(max_size=120), changed(OBJECT)))
+@example(OBJECT)
+def test_any_bytes_as_object(data: bytes) -> None:
+    fuzz_object(data)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes(data: bytes) -> None:
+    fuzz(data)
+
+
+if __name__ == "__main__":
+    import atheris  # type: ignore[import-not-found]  # only where it is installed
+
+    atheris.Setup(sys.argv, fuzz)
+    atheris.Fuzz()

@@ -1,0 +1,181 @@
+"""The published vectors: what is sealed, and what is refused by which name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import pytest
+
+import assay.encryption as room
+from assay.core import DataKeyClass
+from assay.encryption import (
+    BlindIndex,
+    EnvelopeOpener,
+    EnvelopeSealer,
+    RowAddress,
+    WrongKeyError,
+    casefold,
+    decode_payload,
+    digits,
+    encode_payload,
+    encode_row_id,
+    envelope_key_id,
+    exact,
+    open_object,
+    seal_object,
+)
+from assay.keys import DataKey, data_key_id
+
+TRANSFORMS = {each.name: each for each in (casefold, digits, exact)}
+
+
+def test_the_files_are_what_the_generator_writes(generator) -> None:
+    for name in generator.VECTORS:
+        assert (generator.FOLDER / name).read_text(encoding="utf-8") == generator.render(name), name
+
+
+def _row_keys(file) -> dict[str, DataKey]:
+    keys = {}
+    for each in file["keys"]:
+        material = bytes.fromhex(each["material"])
+        assert data_key_id(material).hex() == each["key_id"]
+        keys[each["owner"]] = DataKey(
+            each["owner"], DataKeyClass.ROWS, 1, data_key_id(material), material
+        )
+    return keys
+
+
+def test_row_envelopes(generator, vectors) -> None:
+    file = vectors("row-envelope")
+    key = _row_keys(file)["tenant-1"]
+    segment = bytes.fromhex(file["segment"])
+    sealer, opener = EnvelopeSealer(random=lambda _: segment), EnvelopeOpener()
+    assert len(file["cases"]) >= 10
+    for case in file["cases"]:
+        fields = {name: generator.from_typed(value) for name, value in case["fields"].items()}
+        row_id = encode_row_id(*(generator.from_typed(value) for value in case["primary_key"]))
+        address = RowAddress(case["owner"], case["table"], case["group"], row_id)
+        assert row_id.hex() == case["row_id"], case["name"]
+        assert address.associated_data().hex() == case["associated_data"], case["name"]
+        assert encode_payload(fields, padded=case["padded"]).hex() == case["payload"], case["name"]
+        assert decode_payload(bytes.fromhex(case["payload"])) == fields, case["name"]
+        envelope = bytes.fromhex(case["envelope"])
+        assert sealer.seal(key, address, fields, padded=case["padded"]) == envelope, case["name"]
+        assert opener.open(key, address, envelope) == fields, case["name"]
+
+
+def test_refused_row_envelopes(generator, vectors) -> None:
+    file = vectors("row-envelope")
+    keys, opener = _row_keys(file), EnvelopeOpener()
+    good = file["cases"][0]
+    assert len(file["refused"]) >= 20
+    for case in file["refused"]:
+        whole = {**good, **case}
+        row_id = encode_row_id(*(generator.from_typed(value) for value in whole["primary_key"]))
+        address = RowAddress(whole["owner"], whole["table"], whole["group"], row_id)
+        with pytest.raises(room.EncryptionError) as raised:
+            opener.open(keys[whole["owner"]], address, bytes.fromhex(whole["envelope"]))
+        assert type(raised.value).__name__ == case["error"], case["name"]
+    address = RowAddress("tenant-1", good["table"], good["group"], bytes.fromhex(good["row_id"]))
+    assert opener.open(keys["tenant-1"], address, bytes.fromhex(good["envelope"]))
+
+
+def test_an_envelope_names_its_key(vectors) -> None:
+    file = vectors("row-envelope")
+    for case in file["cases"]:
+        assert envelope_key_id(bytes.fromhex(case["envelope"])).hex() == file["keys"][0]["key_id"]
+    with pytest.raises(WrongKeyError):
+        EnvelopeOpener().open(
+            _row_keys(file)["tenant-2"],
+            RowAddress("tenant-2", "documents", "default", b""),
+            bytes.fromhex(file["cases"][0]["envelope"]),
+        )
+
+
+def test_blind_indexes(generator, vectors) -> None:
+    file = vectors("blind-index")
+    material = bytes.fromhex(file["key"]["material"])
+    key = DataKey(file["owner"], DataKeyClass.INDEXES, 1, data_key_id(material), material)
+    found = {}
+    for case in file["cases"]:
+        transform, value = TRANSFORMS[case["transform"]], generator.from_typed(case["value"])
+        index = BlindIndex(file["table"], file["field"], transform, case["bits"]).compute(
+            key, value
+        )
+        found[case["name"]] = index
+        if value is None:
+            assert index is None
+            continue
+        assert transform(value).hex() == case["normalised"], case["name"]
+        assert index is not None
+        assert index.hex() == case["index"], case["name"]
+        assert len(index) == 3 + (case["bits"] + 7) // 8
+    assert found["casefold"] == found["casefold-same"]
+    assert found["casefold-composed"] == found["casefold-decomposed"]
+    assert found["exact-composed"] != found["exact-decomposed"]
+    assert found["digits"] == found["digits-arabic-indic"]
+    assert found["casefold"] != found["exact-text"]
+    assert found["256-bits"].startswith(found["casefold"])
+    for case in file["refused"]:
+        with pytest.raises(room.EncryptionError) as raised:
+            BlindIndex("documents", "f", TRANSFORMS[case["transform"]], case["bits"]).compute(
+                key, generator.from_typed(case["value"])
+            )
+        assert type(raised.value).__name__ == case["error"], case["name"]
+
+
+@pytest.fixture(scope="module")
+def objects(generator, vectors) -> dict[int, bytes]:
+    """The sealed objects of the vectors by size, made anew and compared."""
+    random, made = generator.stream("assay vectors objects"), {}
+    for case in vectors("sealed-object")["cases"]:
+        target = io.BytesIO()
+        source = io.BytesIO(generator.plaintext_of(case["size"]))
+        place = {name: case[name] for name in ("owner", "bucket", "key")}
+        assert seal_object(generator.FixedKeys(), source, target, **place, random=random) == len(
+            target.getvalue()
+        )
+        sealed = made[case["size"]] = target.getvalue()
+        assert len(sealed) == case["length"]
+        assert sealed[:42].hex() == case["header"]
+        assert hashlib.sha256(sealed).hexdigest() == case["sha256"]
+        assert case.get("object", sealed.hex()) == sealed.hex()
+    return made
+
+
+def test_sealed_objects(generator, vectors, objects) -> None:
+    for case in vectors("sealed-object")["cases"]:
+        place = {name: case[name] for name in ("owner", "bucket", "key")}
+        pieces = open_object(generator.FixedKeys(), io.BytesIO(objects[case["size"]]), **place)
+        assert b"".join(pieces) == generator.plaintext_of(case["size"])
+
+
+def _changed(sealed: bytes, case) -> bytes:
+    size = 2**20 + 16
+    header, body = sealed[:42], sealed[42:]
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    if "swap" in case:
+        one, other = case["swap"]
+        chunks[one], chunks[other] = chunks[other], chunks[one]
+    if "repeat" in case:
+        chunks.insert(case["repeat"], chunks[case["repeat"]])
+    if "drop" in case:
+        del chunks[case["drop"]]
+    changed = bytearray(header + b"".join(chunks))
+    if "flip" in case:
+        changed[case["flip"]] ^= 1
+    return bytes(changed[: case.get("cut", len(changed))]) + bytes.fromhex(case.get("append", ""))
+
+
+def test_refused_objects(generator, vectors, objects) -> None:
+    file = vectors("sealed-object")
+    originals = {case["size"]: case for case in file["cases"]}
+    assert len(file["refused"]) >= 20
+    for case in file["refused"]:
+        original = originals[case["of"]]
+        place = {name: case.get(name, original[name]) for name in ("owner", "bucket", "key")}
+        changed = io.BytesIO(_changed(objects[case["of"]], case))
+        with pytest.raises(room.EncryptionError) as raised:
+            list(open_object(generator.FixedKeys(), changed, **place))
+        assert type(raised.value).__name__ == case["error"], case["name"]
