@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from assay.controls import (
@@ -43,21 +44,30 @@ from assay.core import (
     SystemClock,
     exclusive_lock,
     from_rfc3339,
+    sha256_hex,
     tools_home,
     write_atomically,
 )
 from assay.evidence import (
+    ArtefactDigestError,
     ArtefactStore,
+    JudgementError,
     Recorder,
+    ResultRecorded,
     RunView,
     VerifiedBundle,
+    VerifiedClaim,
     verify_bundle,
+    verify_claim,
     write_bundle,
 )
 from assay.ledger import FileLog, VerifierKey, load_verifier_key
 
 VERIFIER_KEY_NAME = "log.vkey"
 """The public half of the log's key, as a file beside the log."""
+
+CLAIM_SUFFIX = ".tlog-proof"
+"""How the name of a claim's inclusion proof ends (C2SP ``tlog-proof``)."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +95,14 @@ class Verification:
         bundle: the bundle.
         scope: what its newest finished run was about.
         run: that run.
-        states: what follows for every promise, judged for the moment of verification.
+        judged_at: the moment for which the promises were judged.
+        states: what follows for every promise at that moment.
     """
 
     bundle: VerifiedBundle
     scope: Scope
     run: RunView
+    judged_at: datetime
     states: tuple[PromiseState, ...]
 
 
@@ -180,10 +192,10 @@ def verify(
         path, load_verifier_key(key), _judge, progress=progress or SilentProgress()
     )
     run_view = newest_finished_run(bundle_)
-    scope = Scope.from_bytes(bundle_.artefact(run_view.scope))
+    scope = Scope.from_bytes(run_view.scope_bytes())
     now = (clock or SystemClock()).now()
     states = assess(scope, _outcomes(run_view), now=now)
-    return Verification(bundle_, scope, run_view, states)
+    return Verification(bundle_, scope, run_view, now, states)
 
 
 def drill(
@@ -239,6 +251,39 @@ def pinned_tools() -> tuple[tuple[PinnedTool, str], ...]:
     return (bandit_tool(home), str(newest_python())), (sslyze_tool(home), sys.executable)
 
 
+def verify_claim_files(path: Path, key: str) -> VerifiedClaim:
+    """Verify one claim of a trust page: three files beside each other, offline.
+
+    Args:
+        path: the ``.tlog-proof`` file; ``.dsse.json`` and ``.observation.json`` of the same name
+            lie beside it.
+        key: the log's verifier key, as text or as the path of a file that holds it.
+
+    Raises:
+        EvidenceError, LedgerError: the claim is not in the log, or does not follow from its facts.
+        AssayError: a file is missing, or the statement is not about a result.
+    """
+    stem = path.name.removesuffix(CLAIM_SUFFIX)
+    proof = path.read_text(encoding="utf-8")
+    entry = path.with_name(f"{stem}.dsse.json").read_bytes()
+    observation = path.with_name(f"{stem}.observation.json").read_bytes()
+    claim = verify_claim(proof, entry, load_verifier_key(key))
+    recorded = claim.predicate
+    if not isinstance(recorded, ResultRecorded):
+        raise AssayError("expected a claim about a result, found another statement of the log")
+    if sha256_hex(observation) != recorded.observation:
+        raise ArtefactDigestError(
+            "expected the observation that the statement names, found other bytes"
+        )
+    judged = _judge(recorded.check, recorded.check_version, observation, recorded.asset_kind)
+    if judged != recorded.result.to_result():
+        raise JudgementError(
+            f"expected {recorded.check} to judge {recorded.asset} as recorded "
+            f"({recorded.result.status}), it says {judged.status}"
+        )
+    return claim
+
+
 def newest_finished_run(bundle_: VerifiedBundle) -> RunView:
     """The run that a bundle's promises rest on.
 
@@ -256,9 +301,7 @@ def newest_finished_run(bundle_: VerifiedBundle) -> RunView:
 
 def _open_log(platform: Platform) -> FileLog:
     programme = platform.context.programme
-    return FileLog.open(
-        platform.store / "log", origin=programme.log.origin, signer=platform.context.signer()
-    )
+    return FileLog.open(platform.store / "log", programme.log.origin, platform.context.signer())
 
 
 def _write_verifier_key(platform: Platform, key: VerifierKey) -> None:
@@ -275,4 +318,13 @@ def _judge(check: str, check_version: int, observation: bytes, asset_kind: str) 
 
 
 def _outcomes(view: RunView) -> dict[tuple[str, str], Outcome]:
-    raise NotImplementedError
+    """The results of a run as coverage wants them."""
+    return {
+        place: Outcome(
+            found.result,
+            from_rfc3339(found.statement.at),
+            found.index,
+            found.statement.observation,
+        )
+        for place, found in view.results.items()
+    }

@@ -13,11 +13,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from assay.cli import bundle, drill, init, keys, run, scan, trust, verify
-from assay.cli.screen import report_error, report_interrupt
+from assay.cli.screen import INTERRUPTED, report_error, report_interrupt, report_usage
 
 _DESCRIPTION = "Keeps a company's security and privacy promises, and proves it."
 
@@ -50,11 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=words, prog_name="assay", standalone_mode=False)
-    except click.ClickException as exc:
-        exc.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as exc:
+        return report_usage(exc.format_message())
+    except (KeyboardInterrupt, typer.Abort):
         return report_interrupt()
     except Exception as exc:  # noqa: BLE001 - the last place where an error can be told
         return report_error(exc, as_json="--json" in words)
-    return int(code or 0)
+    return report_interrupt() if code == INTERRUPTED else int(code or 0)

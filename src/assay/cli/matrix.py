@@ -14,23 +14,33 @@ from assay.core import result_to_json, to_rfc3339
 
 
 def print_matrix(title: str, states: Sequence[PromiseState]) -> None:
-    """Print one line per promise, and how many there are of each state."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("promise", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("evaluated", no_wrap=True)
-    table.add_column("fidelity", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    """Print one line per promise, all reasons of what is broken or unknown, and the counts."""
+    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for name in ("promise", "state", "evaluated", "fidelity"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why not", no_wrap=True, overflow="ellipsis")
     for state in states:
         table.add_row(
             Text(state.promise.id),
             Text(state.state.value, style=STYLES[state.state.value]),
             f"{state.evaluated} of {state.in_scope}",
             Text(state.fidelity.value if state.fidelity else "-"),
-            Text("; ".join(state.why)),
+            Text(_short(state.why)),
         )
     out.print(table)
+    for state in states:
+        if state.state in {State.BROKEN, State.ERROR}:
+            out.print()
+            out.print(Text(f"{state.promise.id} ({state.state.value})", STYLES[state.state.value]))
+            for reason in state.why:
+                out.print(Text(f"  {reason}"), soft_wrap=True)
+    out.print()
     out.print(Text(summary(states)))
+
+
+def _short(why: Sequence[str]) -> str:
+    more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
+    return f"{why[0]}{more}" if why else ""
 
 
 def summary(states: Sequence[PromiseState]) -> str:

@@ -24,9 +24,13 @@ from assay.evidence import EvidenceError
 from assay.ledger import LedgerError
 
 KEPT, BROKEN, WRONG_INPUT, COULD_NOT_TELL = 0, 1, 2, 3
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
-out = Console(soft_wrap=False, highlight=False)
+_WIDTH_WITHOUT_TERMINAL = 160
+
+out = Console(highlight=False)
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out.width = _WIDTH_WITHOUT_TERMINAL
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 STYLES = {
@@ -87,10 +91,16 @@ def report_error(exc: Exception, *, as_json: bool) -> int:
     return code
 
 
+def report_usage(message: str) -> int:
+    """Say which words were wrong."""
+    err.print(f"error: {message} See `assay --help`.", markup=False)
+    return WRONG_INPUT
+
+
 def report_interrupt() -> int:
     """Say that the user stopped it."""
     err.print("interrupted: what was recorded so far stays in the log")
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _explain(exc: Exception) -> tuple[int, str]:

@@ -28,10 +28,11 @@ def build(
 ) -> int:
     """Build the static trust page from a bundle; a bundle that does not verify is refused."""
     from assay import assemble
+    from assay.web import build_trust_page, trust_page_of
 
     with shown_progress("Verifying", as_json=as_json) as progress:
         found = assemble.verify(bundle, key, progress=progress)
-    written = assemble.build_trust_page(found, folder)
+    written = build_trust_page(trust_page_of(found), folder)
     if as_json:
         print_json({"files": [str(path) for path in written], "exit_code": KEPT})
     else:

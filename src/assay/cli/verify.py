@@ -9,16 +9,20 @@ import typer
 
 from assay.cli.matrix import matrix_to_json, print_matrix
 from assay.cli.run import AsJson
-from assay.cli.screen import BROKEN, KEPT, err, out, print_json, shown_progress
+from assay.cli.screen import BROKEN, KEPT, WRONG_INPUT, err, out, print_json, shown_progress
+from assay.core import result_to_json
+from assay.evidence import ResultRecorded, VerifiedClaim
 
-Bundle = Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")]
+Bundle = Annotated[
+    Path, typer.Argument(help="The bundle, or a .tlog-proof file.", metavar="BUNDLE")
+]
 LogKey = Annotated[
     str, typer.Option("--key", help="The log's verifier key, or a file that holds it.")
 ]
 
 
 def verify(bundle: Bundle, key: LogKey, as_json: AsJson = False) -> int:
-    """Verify a bundle without network, keys or trust in who made it.
+    """Verify a bundle, or one claim, without network, keys or trust in who made it.
 
     Digests, signatures and inclusion are computed again, and every judgement is made again from
     its recorded observation. Exit code: 0 it verifies (the promises may still be broken: read
@@ -26,11 +30,19 @@ def verify(bundle: Bundle, key: LogKey, as_json: AsJson = False) -> int:
     """
     from assay import assemble
     from assay.evidence import EvidenceError
-    from assay.ledger import LedgerError
+    from assay.ledger import LedgerError, VerifierKeyError
 
     try:
+        if bundle.name.endswith(assemble.CLAIM_SUFFIX):
+            return _show_claim(assemble.verify_claim_files(bundle, key), as_json=as_json)
         with shown_progress("Verifying", as_json=as_json) as progress:
             found = assemble.verify(bundle, key, progress=progress)
+    except VerifierKeyError as exc:
+        if as_json:
+            print_json({"error": {"message": str(exc)}, "exit_code": WRONG_INPUT})
+        else:
+            err.print(f"error: {exc}", markup=False)
+        return WRONG_INPUT
     except (EvidenceError, LedgerError) as exc:
         if as_json:
             error = {"message": str(exc), "type": type(exc).__name__}
@@ -60,4 +72,35 @@ def verify(bundle: Bundle, key: LogKey, as_json: AsJson = False) -> int:
     )
     for unfinished in view.unfinished_runs:
         out.print(f"run {unfinished} was interrupted: what it had not checked is not known")
+    return KEPT
+
+
+def _show_claim(claim: VerifiedClaim, *, as_json: bool) -> int:
+    recorded = claim.predicate
+    if not isinstance(recorded, ResultRecorded):
+        raise TypeError("a verified claim is about a result")
+    if as_json:
+        document = {
+            "verified": True,
+            "origin": claim.checkpoint.origin,
+            "statement": claim.index,
+            "check": recorded.check,
+            "asset": recorded.asset,
+            "at": recorded.at,
+            "result": result_to_json(recorded.result.to_result()),
+        }
+        print_json({**document, "exit_code": KEPT})
+        return KEPT
+    result = recorded.result
+    out.print(
+        f"verified: statement {claim.index} of {claim.checkpoint.origin}, recorded {recorded.at}",
+        soft_wrap=True,
+    )
+    out.print(
+        f"{recorded.check} on {recorded.asset}: {result.status} ({result.fidelity}), "
+        f"{result.population.evaluated} of {result.population.in_scope} "
+        f"{result.population.unit}: {result.reason}",
+        soft_wrap=True,
+        markup=False,
+    )
     return KEPT

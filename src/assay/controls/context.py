@@ -127,7 +127,7 @@ class Context:
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             database = self.directory / parsed.database
             if not database.is_file():
-                raise CollectError(f"expected the database {database}, found no such file")
+                raise CollectError(f"expected the database {parsed.database}, found no such file")
             parsed = parsed.set(database=str(database))
         key = parsed.render_as_string(hide_password=False)
         if key not in self._engines:
@@ -167,5 +167,5 @@ class Context:
             return getattr(import_module(module_name), attribute)
         except Exception as exc:
             raise CollectError(
-                f"expected to import {name} from {folder}: {type(exc).__name__}: {exc}"
+                f"expected to import {name} beside the programme file: {type(exc).__name__}"
             ) from exc

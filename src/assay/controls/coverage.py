@@ -197,7 +197,7 @@ def _line_without_asset(scope: Scope, control: Control) -> CoverageLine:
         wanted = ", ".join(f"{name}: {value}" for name, value in control.where.items())
         why = f"{', '.join(left_out)}: not concerned, since this is about {wanted}"
         return CoverageLine(control, None, None, None, State.NOT_APPLICABLE, why)
-    why = f"no asset of the kind {kinds} is in the programme ({control.title})"
+    why = f"no asset of the kind {kinds} in the programme ({control.title})"
     return CoverageLine(control, None, None, None, State.UNPROVEN, why)
 
 

@@ -12,6 +12,7 @@ The page needs no server of its own, no script and nothing from elsewhere. Jinja
 from assay.web.build import build_trust_page
 from assay.web.errors import FolderRefusedError, RendererError, TrustPageError, WebError
 from assay.web.page import StatementProof, TrustPage
+from assay.web.verified import trust_page_of
 
 __all__ = [
     "FolderRefusedError",
@@ -21,4 +22,5 @@ __all__ = [
     "TrustPageError",
     "WebError",
     "build_trust_page",
+    "trust_page_of",
 ]

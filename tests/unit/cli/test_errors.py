@@ -27,7 +27,7 @@ def test_the_same_for_machines(programme, capsys):
 @pytest.mark.parametrize("words", [["nonsense"], ["run", "--nonsense"], ["verify"], ["trust", "build"]])
 def test_wrong_words_are_exit_code_2(words, capsys):
     assert main(words) == 2
-    assert "Usage" in capsys.readouterr().err
+    assert "assay --help" in capsys.readouterr().err
 
 
 def test_an_unexpected_exception_is_never_exit_code_0_and_shows_no_text(monkeypatch, capsys):

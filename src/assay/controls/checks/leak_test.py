@@ -230,7 +230,7 @@ def _controlled(
     else:
         folder = context.path(application.logs[int(name.removeprefix(_LOGS)) - 1])
     if not folder.is_dir():
-        raise CollectError(f"expected the folder {folder} ({name}), found none")
+        raise CollectError(f"expected a folder for {name}, found none")
     with LeakyTwin(folder, canaries[control]):
         yield _Controlled(
             Medium(name, (folder,)), lambda search: missing_forms(search, name, control)

@@ -125,7 +125,7 @@ def _folder(asset: Bucket, context: Context) -> Path:
         )
     folder = context.path(asset.url)
     if not folder.is_dir():
-        raise CollectError(f"expected the folder {folder}, found none")
+        raise CollectError(f"expected a folder for {asset.id}, found none")
     return folder
 
 

@@ -156,7 +156,9 @@ class _TwinApplication:
         number = self._count
         with self._sessions() as session:
             session.add(
-                self._models.note(id=number, tenant_id=tenant, label="note", author_email=email, text=body)
+                self._models.note(
+                    id=number, tenant_id=tenant, label="note", author_email=email, text=body
+                )
             )
             session.commit()
         key = f"{number}.txt"
