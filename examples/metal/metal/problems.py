@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 _FRAMEWORK = {
     400: "expected a body of JSON in UTF-8, found other bytes",
@@ -33,6 +34,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(OperationalError, _busy)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def _problem(
@@ -88,3 +90,7 @@ async def _busy(_: Request, exc: Exception) -> JSONResponse:
         "expected the database to answer in time, found it busy; nothing was changed, try again",
         headers={"Retry-After": "1"},
     )
+
+
+async def _gone(_: Request, __: Exception) -> JSONResponse:
+    return _problem(400, "expected the whole body, found the connection closed before its end")

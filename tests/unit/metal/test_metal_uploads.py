@@ -59,21 +59,42 @@ def test_neither_name_nor_content_is_on_the_disk(company: Any) -> None:
         assert b"vertraulich" not in data, name
 
 
-def test_plaintext_is_not_on_the_disk_while_it_arrives(company: Any) -> None:
-    """The content stops half way; what is on the disk then is sealed, and is removed at the end."""
-    tenant = company.tenant()
-    upload = announce(tenant)
-    seen: dict[str, bytes] = {}
-    pieces = [CONTENT[:1_200_000], CONTENT[1_200_000:1_400_000]]
+def put_pieces(
+    company: Any,
+    tenant: Any,
+    upload: str,
+    pieces: list[bytes],
+    *,
+    ends: bool = True,
+    look: Callable[[], object] = lambda: None,
+) -> tuple[int, int]:
+    """PUT as a server hands it on, piece by piece, without a length that is known beforehand.
+
+    Args:
+        company: where.
+        tenant: who.
+        upload: the path.
+        pieces: the body.
+        ends: whether the body ends properly, or the client goes away before its end.
+        look: called when all pieces were taken.
+
+    Returns:
+        the status, and how many pieces were taken.
+    """
+    statuses: list[int] = []
+    taken = 0
 
     async def receive() -> dict[str, Any]:
-        if pieces:
-            return {"type": "http.request", "body": pieces.pop(0), "more_body": True}
-        seen.update(company.raw_bytes())
-        return {"type": "http.disconnect"}
+        nonlocal taken
+        if taken < len(pieces):
+            taken += 1
+            return {"type": "http.request", "body": pieces[taken - 1], "more_body": True}
+        look()
+        return {"type": "http.request", "body": b""} if ends else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        pass
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
 
     scope = {
         "type": "http",
@@ -87,12 +108,46 @@ def test_plaintext_is_not_on_the_disk_while_it_arrives(company: Any) -> None:
         "headers": [(b"authorization", f"Bearer {tenant.credential}".encode())],
     }
     asyncio.run(company.app(scope, receive, send))
+    (status,) = statuses
+    return status, taken
 
+
+def test_plaintext_is_not_on_the_disk_while_it_arrives(company: Any) -> None:
+    """The client goes away half way; what was sealed until then is removed."""
+    tenant = company.tenant()
+    upload = announce(tenant)
+    seen: dict[str, bytes] = {}
+    pieces = [CONTENT[:1_200_000], CONTENT[1_200_000:1_400_000]]
+
+    status, _ = put_pieces(
+        company, tenant, upload, pieces, ends=False, look=lambda: seen.update(company.raw_bytes())
+    )
+
+    assert status == 400
     assert [name for name in seen if name.startswith("incoming/")]
     assert not [name for name, data in seen.items() if b"salary of Ada" in data]
     assert objects(company) == []
     assert not list(company.settings.incoming.iterdir())
     tenant.send("GET", upload, 409)
+
+
+def test_a_body_is_read_piece_by_piece(company: Any) -> None:
+    """Nothing waits for the whole body: the first chunk is sealed while the rest is to come."""
+    tenant = company.tenant()
+    upload = announce(tenant)
+    sizes: list[int] = []
+
+    status, taken = put_pieces(
+        company,
+        tenant,
+        upload,
+        [b"x" * 100_000] * 40,
+        look=lambda: sizes.extend(p.stat().st_size for p in company.settings.incoming.iterdir()),
+    )
+
+    assert (status, taken) == (200, 40)
+    assert sizes[0] >= 2 * 2**20
+    assert tenant.send("GET", upload, 200).content == b"x" * 4_000_000
 
 
 def test_a_replacement_leaves_one_object(company: Any) -> None:
@@ -159,7 +214,8 @@ def test_the_limit_holds_whatever_the_request_says(open_company: Callable[..., A
 
     tenant.send("PUT", upload, 200, content=b"x" * 1000)
     tenant.send("PUT", upload, 413, content=b"x" * 1001)
-    tenant.send("PUT", upload, 413, content=(b"x" * 100 for _ in range(11)))
+    status, taken = put_pieces(company, tenant, upload, [b"x" * 100] * 50)
+    assert (status, taken) == (413, 11)
 
     assert tenant.send("GET", upload, 200).content == b"x" * 1000
     assert len(objects(company)) == 1
