@@ -74,7 +74,7 @@ def softhsm_directory(needs: Callable[[str], None]) -> Iterator[Path]:
 @pytest.fixture
 def softhsm_token(softhsm_directory: Path) -> SoftHsmToken:
     """A fresh token."""
-    from assay.keys.pkcs11_sharing import initialise_token
+    from assay.keys import initialise_token
     from assay.keys.pkcs11_uri import Pkcs11Uri, find_module
 
     module = find_module(Pkcs11Uri(), Path(), {})

@@ -33,12 +33,13 @@ from assay.keys import (
     UnwrapError,
     create_key,
     create_signing_key,
+    initialise_token,
     key_custody,
     leaky_key,
     open_key_service,
     open_signer,
 )
-from assay.keys.pkcs11_sharing import _LIBRARIES, _TOKENS, SharedToken, initialise_token
+from assay.keys.pkcs11_sharing import _LIBRARIES, _TOKENS, SharedToken
 from assay.keys.pkcs11_uri import TokenSelector
 
 CONTEXT = {"owner": "a", "class": "rows", "version": "1"}

@@ -43,6 +43,7 @@ from assay.keys.service import (
 from assay.keys.uris import (
     create_key,
     create_signing_key,
+    initialise_token,
     key_custody,
     leaky_key,
     open_key_service,
@@ -83,6 +84,7 @@ __all__ = [
     "create_key",
     "create_signing_key",
     "data_key_id",
+    "initialise_token",
     "key_custody",
     "leaky_key",
     "open_key_service",

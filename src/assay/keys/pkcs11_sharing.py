@@ -192,21 +192,7 @@ class SharedToken:
 
 
 def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) -> None:
-    """Initialise a new token in a free slot, for set-ups on a software token.
-
-    No PIN stands on a command line: it is done in this process. SoftHSM puts the token where
-    ``SOFTHSM2_CONF`` of the process says.
-
-    Args:
-        module: the PKCS#11 library.
-        label: at most 32 bytes.
-        so_pin: the security officer's PIN, at least 4 characters.
-        user_pin: the user's PIN, at least 4 characters.
-
-    Raises:
-        KeyExistsError: a token of that label is there; it was not touched.
-        KeyServiceError: the token refused.
-    """
+    """Initialise a new token in a free slot: see `assay.keys.initialise_token`."""
     if not 0 < len(label.encode()) <= 32:
         raise KeyServiceError("expected a token label of 1 to 32 bytes, found another length")
     selector = TokenSelector(label)

@@ -110,6 +110,27 @@ def leaky_key(
     return _provider(uri).leaky_key(uri, directory, environment)
 
 
+def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) -> None:
+    """Initialise a new PKCS#11 token in a free slot, for set-ups on a software token.
+
+    No PIN stands on a command line: it is done in this process. SoftHSM puts the token where
+    ``SOFTHSM2_CONF`` of the process says.
+
+    Args:
+        module: the PKCS#11 library.
+        label: 1 to 32 bytes.
+        so_pin: the security officer's PIN, at least 4 characters.
+        user_pin: the user's PIN, at least 4 characters.
+
+    Raises:
+        KeyExistsError: a token of that label is there; it was not touched.
+        KeyServiceError: the token refused.
+    """
+    from assay.keys import pkcs11_sharing
+
+    pkcs11_sharing.initialise_token(module, label=label, so_pin=so_pin, user_pin=user_pin)
+
+
 def _provider(uri: str) -> KeyProvider:
     scheme, colon, _ = uri.partition(":")
     if not colon:

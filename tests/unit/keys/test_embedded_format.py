@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay import keys
+from assay.core import to_canonical_json
 from assay.keys import (
     KeysError,
     KeyStoreFormatError,
@@ -100,6 +101,19 @@ def test_a_hostile_cost_is_refused_before_any_work(monkeypatch: pytest.MonkeyPat
 def test_a_file_that_would_exhaust_the_parser_is_refused(data: bytes) -> None:
     with pytest.raises(KeyStoreFormatError):
         open_store(data, "correct horse")
+
+
+def test_a_file_beyond_the_limit_is_refused_however_well_formed() -> None:
+    vector = json.loads(VECTORS["accepted"][0]["file"])
+    for size_bytes, refused in ((48_000, False), (49_200, True)):
+        vector["sealed"] = base64.b64encode(bytes(size_bytes)).decode()
+        data = to_canonical_json(vector)
+        assert (len(data) > LARGEST_FILE_BYTES) is refused
+        if not refused:
+            parse_store(data)
+            continue
+        with pytest.raises(KeyStoreFormatError, match="at most 65536 bytes"):
+            parse_store(data)
 
 
 @pytest.mark.parametrize(

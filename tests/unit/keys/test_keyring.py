@@ -128,6 +128,24 @@ def test_the_newest_version_is_current_and_the_older_ones_are_found_by_id() -> N
     assert keyring.by_id("a", ROWS, first.key_id).material == first.material
 
 
+def test_an_older_version_that_was_read_by_id_does_not_become_current() -> None:
+    service, table = MemoryKeyService(), MemoryDataKeyTable()
+    first = Keyring(service, table).current("a", ROWS)
+    second = add_version(service, table, "a", 2)
+    keyring = Keyring(service, table)
+    assert keyring.by_id("a", ROWS, first.key_id).version == 1
+    assert keyring.current("a", ROWS).key_id == second
+
+
+def test_the_newest_version_that_was_read_by_id_is_current_without_another_call() -> None:
+    service, table = MemoryKeyService(), MemoryDataKeyTable()
+    key = Keyring(service, table).current("a", ROWS)
+    keyring = Keyring(service, table)
+    keyring.by_id("a", ROWS, key.key_id)
+    assert keyring.current("a", ROWS) == key
+    assert service.unwrapped == 1
+
+
 def test_existing_never_makes_a_key() -> None:
     service, table = MemoryKeyService(), MemoryDataKeyTable()
     keyring = Keyring(service, table)
