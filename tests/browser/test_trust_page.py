@@ -90,10 +90,13 @@ def test_nothing_sticks_out_sideways(open_page: Open, name: str, size: tuple[int
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     outside = page.evaluate(
-        """(width) => [...document.querySelectorAll('main *, header *')]
-             .filter((e) => !e.closest('pre, .unseen') && e.getBoundingClientRect().right > width)
-             .map((e) => e.outerHTML.slice(0, 80))""",
-        size[0],
+        """() => {
+             const right = (element) => element.getBoundingClientRect().right;
+             return [...document.querySelectorAll('main *, header *')]
+               .filter((e) => e.checkVisibility() && !e.closest('pre, svg, .unseen'))
+               .filter((e) => right(e) > right(e.parentElement) + 0.5)
+               .map((e) => e.outerHTML.slice(0, 80));
+           }"""
     )
     assert outside == []
 
