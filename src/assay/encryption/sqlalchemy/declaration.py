@@ -52,6 +52,21 @@ class SealedDeclaration:
     index: Equality | None
     default: object
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Refuse a class on which SQLAlchemy would take this for a column in the clear.
+
+        Python before 3.12 shows the error as the cause of a RuntimeError.
+        """
+        for base in owner.__mro__[1:]:
+            if base is Sealed:
+                return
+            if hasattr(base, "registry") and not issubclass(base, Sealed):
+                break
+        raise DeclarationError(
+            f"expected {owner.__name__} to be Sealed, and Sealed to stand before its declarative "
+            f"base, for its sealed field {name!r}; write class {owner.__name__}(Sealed, Base)"
+        )
+
 
 def sealed(
     *, group: str = DEFAULT_GROUP, index: Equality | None = None, default: object = UNSET
@@ -101,13 +116,13 @@ class Sealed:
 
 
 def _declarations(cls: type) -> dict[str, SealedDeclaration]:
-    """The declarations of the class itself; those that stand where they cannot work are refused."""
+    """The declarations of the class itself; those of a mixin are refused."""
     for other in cls.__mro__[1:]:
         for name, value in vars(other).items():
             if isinstance(value, SealedDeclaration):
                 raise DeclarationError(
-                    f"expected sealed fields on a model that is itself Sealed, found {name!r} on "
-                    f"{other.__name__}; declare it on {cls.__name__}"
+                    f"expected sealed fields on a model, found {name!r} on {other.__name__}; "
+                    f"declare it on {cls.__name__}"
                 )
     return {n: v for n, v in vars(cls).items() if isinstance(v, SealedDeclaration)}
 
@@ -123,11 +138,6 @@ def _refuse_shape(cls: type) -> None:
     if issubclass(cls, MappedAsDataclass):
         raise DeclarationError(
             f"expected an ordinary model, found the dataclass {name}; leave MappedAsDataclass out"
-        )
-    if "__mapper__" in vars(cls):
-        raise DeclarationError(
-            f"expected Sealed before the declarative base, found it behind; write "
-            f"class {name}(Sealed, Base)"
         )
     if "__table__" in vars(cls) or not isinstance(vars(cls).get("__tablename__"), str):
         raise DeclarationError(

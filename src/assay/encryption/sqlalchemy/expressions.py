@@ -17,6 +17,7 @@ from sqlalchemy import Boolean, inspect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import PropComparator
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import SQLCompiler, StrSQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
 from assay.encryption.blind_index import FEWEST_BITS_FOR_EQUALITY
@@ -76,7 +77,7 @@ class SealedExpression(PropComparator[Any]):
                 f"expected a field with a blind index, found {self.field.name!r} without; declare "
                 "sealed(index=Equality(...)), or load the rows and compare them there"
             )
-        if op in _NULL and other == (None,):
+        if op in _NULL and len(other) == 1 and other[0] is None:
             column = self._index_column
             result: ColumnElement[Any] = column.is_not(None) if _NULL[op] else column.is_(None)
             return result
@@ -138,9 +139,9 @@ class SealedExpression(PropComparator[Any]):
     def _bulk_dml_setter(self, key: str) -> Callable[..., NoReturn]:
         def refuse(_mapping: object) -> NoReturn:
             raise UnsealedWriteError(
-                f"expected session.execute(insert(Model), rows) for rows with the sealed field "
-                f"{key!r}, or instances in a session, found an older bulk operation, which "
-                "cannot seal"
+                f"expected rows or instances that can be sealed, found an older bulk operation "
+                f"with the sealed field {key!r}; use session.execute(insert(Model), rows), or "
+                "assign the field of instances and flush"
             )
 
         return refuse
@@ -201,16 +202,12 @@ class BlindCriterion(ColumnElement[bool]):
 
 
 @compiles(BlindCriterion)
-def _refuse_unresolved(element: BlindCriterion, _compiler: Any, **_options: Any) -> str:
+def _refuse_unresolved(element: BlindCriterion, compiler: SQLCompiler, **options: Any) -> str:
+    if isinstance(compiler, StrSQLCompiler):  # str(statement): its shape, and never a value
+        column = compiler.process(element.index_column.expression, **options)
+        return f"{column} {'NOT IN' if element.negated else 'IN'} (<blind index>)"
     raise UnresolvedCriterionError(
         f"expected the comparison of the sealed field {element.field.name!r} to be resolved by a "
         "session with a keyring, found it at the database layer; execute the statement through a "
         "session of a factory that assay.encryption.sqlalchemy.bind was called for"
     )
-
-
-@compiles(BlindCriterion, "default")
-def _show_unresolved(element: BlindCriterion, compiler: Any, **options: Any) -> str:
-    # Only str(statement) comes here: it shows the shape, and never a value.
-    word = "NOT IN" if element.negated else "IN"
-    return f"{compiler.process(element.index_column.expression, **options)} {word} (<blind index>)"

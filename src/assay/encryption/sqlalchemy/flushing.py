@@ -19,10 +19,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.base import instance_state
 
 from assay.encryption.payload import encode_payload
-from assay.encryption.sqlalchemy.columns import Contents
+from assay.encryption.sqlalchemy.columns import Contents, envelope_of
 from assay.encryption.sqlalchemy.declaration import Sealed
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
-from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 
 
@@ -87,10 +87,11 @@ def _seal_change(
     row_id = model.row_id_of(state.key[1] if state.key is not None else ())
     place = group.place(owner, row_id)
     sealed = held[group.column] = _sealed(keys, group, owner, place, contents)
+    known = before.fields if type(before) is Contents else {}
     for field in group.fields:
-        if field.index is not None:
-            index = model.index_of(keys, owner, field.name, sealed.fields[field.name])
-            setattr(instance, field.index_column, index)
+        value = sealed.fields[field.name]
+        if field.index is not None and known.get(field.name, UNSET) != value:
+            setattr(instance, field.index_column, model.index_of(keys, owner, field.name, value))
 
 
 def _sealed(
@@ -113,6 +114,9 @@ def _sealed(
 
 def _same(before: object, now: object) -> bool:
     """Whether an assignment left everything as it was, down to the types."""
+    envelope = envelope_of(now)
+    if envelope is not None and envelope == envelope_of(before):
+        return True
     if type(before) is not Contents or type(now) is not Contents:
         return False
     if before.fields.keys() != now.fields.keys():

@@ -25,7 +25,7 @@ from assay.encryption.sqlalchemy.session_keys import SessionKeys
 MOST_OWNERS = 1000
 """Among how many owners a search tries all, when its statement does not say whose rows it means."""
 
-_WITHOUT_CRITERIA = frozenset({"table", "column", "bindparam", "alias"})
+_WITHOUT_CRITERIA = frozenset({"table", "column", "bindparam"})
 
 _Known = Mapping[tuple[object, str], Sequence[str]]
 """For the owner attribute of an entity, the owners that can be meant."""
