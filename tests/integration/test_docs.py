@@ -57,9 +57,10 @@ def run(listed, folder, environment):
     script = ["cd " + shlex.quote(str(folder))]
     for number, (command, code) in enumerate(listed):
         script.append(f"{command}\nfound=$?")
-        script.append(f"[ $found = {code} ] || {{ echo FAILED {number}: exit $found >&2; exit 99; }}")
+        failed = f"echo FAILED {number}: exit $found >&2; exit 99"
+        script.append(f"[ $found = {code} ] || {{ {failed}; }}")
     done = subprocess.run(
-        ["bash", "-c", "\n".join(script)],
+        ["bash", "-c", "\n".join(script)],  # noqa: S607 - the reader's own shell
         env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, f"{listed}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

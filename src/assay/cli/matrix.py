@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -12,21 +12,24 @@ from assay.cli.screen import STYLES, out
 from assay.controls import CoverageLine, PromiseState, State
 from assay.core import result_to_json, to_rfc3339
 
+_COLUMNS = ("promise", "state", "evaluated", "fidelity")
+
 
 def print_matrix(title: str, states: Sequence[PromiseState]) -> None:
     """Print one line per promise, all reasons of what is broken or unknown, and the counts."""
+    rows = [_row(state) for state in states]
+    widths = [max([len(n), *(cell_len(row[i]) for row in rows)]) for i, n in enumerate(_COLUMNS)]
+    left = out.width - sum(widths) - 2 * (len(widths) + 1)
     table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
-    for name in ("promise", "state", "evaluated", "fidelity"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why not", no_wrap=True, overflow="ellipsis")
-    for state in states:
-        table.add_row(
-            Text(state.promise.id),
-            Text(state.state.value, style=STYLES[state.state.value]),
-            f"{state.evaluated} of {state.in_scope}",
-            Text(state.fidelity.value if state.fidelity else "-"),
-            Text(_short(state.why)),
-        )
+    for name, width in zip(_COLUMNS, widths, strict=True):
+        table.add_column(name, no_wrap=True, width=width)
+    table.add_column("why not", no_wrap=True)
+    for state, row in zip(states, rows, strict=True):
+        why = Text(_short(state.why))
+        # Rich would take the width from the other columns.
+        why.truncate(max(left, 0), overflow="ellipsis")
+        name, word, *rest = row
+        table.add_row(name, Text(word, STYLES[word]), *rest, why)
     out.print(table)
     for state in states:
         if state.state in {State.BROKEN, State.ERROR}:
@@ -36,6 +39,12 @@ def print_matrix(title: str, states: Sequence[PromiseState]) -> None:
                 out.print(Text(f"  {reason}"), soft_wrap=True)
     out.print()
     out.print(Text(summary(states)))
+
+
+def _row(state: PromiseState) -> tuple[str, str, str, str]:
+    fidelity = state.fidelity.value if state.fidelity else "-"
+    evaluated = f"{state.evaluated} of {state.in_scope}"
+    return state.promise.id, state.state.value, evaluated, fidelity
 
 
 def _short(why: Sequence[str]) -> str:

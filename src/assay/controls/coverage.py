@@ -223,13 +223,8 @@ def _judge_line(
     elif result.status is Status.NOT_APPLICABLE:
         state = State.NOT_APPLICABLE
     elif Fidelity.weakest(demanded, result.fidelity) != demanded:
-        state, why = (
-            State.UNPROVEN,
-            (
-                f"{asset.id}: seen only on a stand-in ({result.fidelity}), "
-                f"which does not prove this ({result.reason})"
-            ),
-        )
+        state = State.UNPROVEN
+        why = f"{asset.id}: seen only on a stand-in ({result.fidelity}), which does not prove this"
     else:
         state, why = State.KEPT, ""
     return state, why

@@ -27,8 +27,8 @@ from assay.controls.scope import Scope
 from assay.core import AssayError, Result, from_rfc3339, result_to_json, sha256_hex, to_rfc3339
 from assay.evidence import (
     PlannedCheck,
-    Recorder,
     RecordedResult,
+    Recorder,
     ResultRecorded,
     RunFinished,
     RunStarted,
@@ -63,8 +63,6 @@ def observe(check: AnyCheck, asset: Asset, context: Context) -> bytes:
     failure: str | None = None
     try:
         collected = check.collect(asset, context)
-        if not isinstance(collected, check.facts):
-            raise TypeError(f"expected {check.facts.__name__}")
         facts = msgspec.to_builtins(collected, str_keys=True)
     except AssayError as exc:
         failure = f"could not observe {asset.id}: {exc}"
@@ -105,10 +103,8 @@ def run_checks(
         check, asset = checks[check_id], assets[asset_id]
         context.progress.advance(number, len(plan), f"{asset_id}: {check.title}")
         observation = observe(check, asset, context)
-        result = judge_record(checks, observation)
-        outcomes[check_id, asset_id] = _record_result(
-            run, check, asset_id, observation, result, recorder
-        )
+        evidence = observation, judge_record(checks, observation)
+        outcomes[check_id, asset_id] = _record_result(run, check, asset_id, evidence, recorder)
     context.progress.advance(len(plan), len(plan), "signing")
     recorder.record(RunFinished(run=run, at=recorder.now(), recorded=len(outcomes)))
     states = assess(scope, outcomes, now=context.clock.now())
@@ -137,13 +133,9 @@ def _record_start(
 
 
 def _record_result(
-    run: str,
-    check: AnyCheck,
-    asset_id: str,
-    observation: bytes,
-    result: Result,
-    recorder: Recorder,
+    run: str, check: AnyCheck, asset_id: str, evidence: tuple[bytes, Result], recorder: Recorder
 ) -> Outcome:
+    observation, result = evidence
     at = recorder.now()
     digest = sha256_hex(observation)
     statement = ResultRecorded(

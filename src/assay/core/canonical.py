@@ -1,4 +1,4 @@
-"""Canonical JSON: one value, one byte string, so that a digest of it means something.
+r"""Canonical JSON: one value, one byte string, so that a digest of it means something.
 
 The form is the subset of RFC 8785 (JCS) that needs no number formatting: objects with string
 keys sorted by code point, no white space, UTF-8 without escapes beyond those that JSON demands,
@@ -9,7 +9,7 @@ with such characters are refused, so both orders agree.
 
 Example:
     >>> to_canonical_json({"b": 1, "a": [True, None, "ä"]})
-    b'{"a":[true,null,"\\xc3\\xa4"],"b":1}'
+    b'{"a":[true,null,"\xc3\xa4"],"b":1}'
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pre-authentication encoding: several byte strings as one, without ambiguity.
+r"""Pre-authentication encoding: several byte strings as one, without ambiguity.
 
 This is PAE of PASETO (https://github.com/paseto-standard/paseto-spec, "Common Implementation
 Details"): the number of pieces, then each piece with its length before it, numbers as 64-bit
@@ -7,7 +7,7 @@ so what is signed, sealed or hashed cannot be shifted from one piece into the ne
 
 Example:
     >>> pae([b"ab"])
-    b'\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x00\\x00\\x00\\x00ab'
+    b'\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00ab'
 """
 
 from __future__ import annotations

@@ -96,8 +96,10 @@ class PinnedTool:
         self._uv(uv, ["venv", "--quiet", "--python", python, str(self.environment)])
         self._uv(
             uv,
-            ["pip", "install", "--quiet", "--require-hashes", "--no-deps", "--python"]
-            + [str(self.environment), "-r", str(self.requirements)],
+            [
+                *("pip", "install", "--quiet", "--require-hashes", "--no-deps"),
+                *("--python", str(self.environment), "-r", str(self.requirements)),
+            ],
         )
         (self.environment / "complete").write_text(f"{self.name} {self.version}\n")
 

@@ -24,7 +24,9 @@ def test_the_same_for_machines(programme, capsys):
     assert (error["file"], error["line"], error["column"]) == (programme, 1, 15)
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["run", "--nonsense"], ["verify"], ["trust", "build"]])
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["run", "--nonsense"], ["verify"], ["trust", "build"]]
+)
 def test_wrong_words_are_exit_code_2(words, capsys):
     assert main(words) == 2
     assert "assay --help" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +23,9 @@ from assay.controls.check import Twin, Violation
 from assay.controls.context import Context
 from assay.controls.errors import CollectError
 from assay.core import Fidelity, Population, Result
+
+if TYPE_CHECKING:
+    from assay.keys import StoreFacts
 
 _LOCKED = ("0600", "0400")
 _MUST_BE = {
@@ -115,15 +119,7 @@ class KeyCustody:
             generated_inside=custody.origin.generated_inside,
             attributes=dict(custody.attributes),
             attempts=tuple(Attempt(a.door, a.refused, a.answer) for a in custody.export_attempts),
-            store=store
-            and StoreFile(
-                mode=store.mode,
-                owned_by_user=store.owned_by_user,
-                symbolic_link=store.symbolic_link,
-                directory_mode=store.directory_mode,
-                kdf=store.kdf,
-                cipher=store.cipher,
-            ),
+            store=_store_file(store) if store else None,
             described_as=(
                 f"{token.token_manufacturer} {token.token_model}" if token else custody.provider
             ),
@@ -181,6 +177,17 @@ class KeyCustody:
                 _exportable_key,
             ),
         )
+
+
+def _store_file(store: StoreFacts) -> StoreFile:
+    return StoreFile(
+        mode=store.mode,
+        owned_by_user=store.owned_by_user,
+        symbolic_link=store.symbolic_link,
+        directory_mode=store.directory_mode,
+        kdf=store.kdf,
+        cipher=store.cipher,
+    )
 
 
 def _wrong_with_file(store: StoreFile) -> list[str]:

@@ -117,8 +117,7 @@ class SealedObjects:
 
 
 def _folder(asset: Bucket, context: Context) -> Path:
-    url = context.value(asset.url)
-    if not url.startswith("file:"):
+    if "://" in context.value(asset.url):
         raise CollectError(
             f"expected a bucket of the form file:PATH for {asset.id}, found another kind; "
             "other stores cannot be checked yet"
