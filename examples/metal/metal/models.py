@@ -15,10 +15,12 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     DateTime,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
     String,
+    TypeDecorator,
     Uuid,
     event,
 )
@@ -32,6 +34,20 @@ _ID = String(36)
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC, also where the database forgets the zone (SQLite) or shows another."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        del dialect
+        if value is None or value.tzinfo is not None:
+            return value and value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
@@ -49,7 +65,7 @@ class Tenant(Base):
     id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: str(uuid4()))
     name: Mapped[str] = mapped_column(String(200))
     key_digest: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+    created_at: Mapped[datetime] = mapped_column(Moment, default=_now)
 
 
 class Collection(Sealed, Base):
@@ -60,7 +76,7 @@ class Collection(Sealed, Base):
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, default=uuid4)
     tenant_id: Mapped[str] = mapped_column(_ID, ForeignKey("tenants.id"), index=True)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+    created_at: Mapped[datetime] = mapped_column(Moment, default=_now)
     name: Mapped[str] = sealed(index=Equality(casefold))
     description: Mapped[str] = sealed()
 
@@ -78,8 +94,8 @@ class Document(Sealed, Base):
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, default=uuid4)
     tenant_id: Mapped[str] = mapped_column(_ID, ForeignKey("tenants.id"))
     collection_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey("collections.id"))
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+    created_at: Mapped[datetime] = mapped_column(Moment, default=_now)
+    updated_at: Mapped[datetime] = mapped_column(Moment, default=_now)
     owner_name: Mapped[str] = sealed()
     owner_email: Mapped[str] = sealed(index=Equality(casefold))
     metadata_json: Mapped[str] = sealed()
@@ -96,7 +112,7 @@ class Upload(Sealed, Base):
     tenant_id: Mapped[str] = mapped_column(_ID, ForeignKey("tenants.id"), index=True)
     object_key: Mapped[str | None] = mapped_column(String(32), unique=True)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+    created_at: Mapped[datetime] = mapped_column(Moment, default=_now)
     file_name: Mapped[str] = sealed()
 
 
@@ -109,7 +125,7 @@ class AuditEntry(Base):
     id: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
     )
-    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+    at: Mapped[datetime] = mapped_column(Moment, default=_now)
     tenant_id: Mapped[str] = mapped_column(_ID, index=True)
     actor: Mapped[str] = mapped_column(String(50))
     action: Mapped[str] = mapped_column(String(50))

@@ -81,16 +81,19 @@ def test_only_the_operator_signs_tenants_up(company: Any) -> None:
 def test_a_document_lives_and_dies(company: Any) -> None:
     tenant = company.tenant()
     collection = collection_of(tenant)
-    document = document_of(tenant, collection)
+    made = tenant.send("POST", f"{collection}/documents", 201, json=DOCUMENT).json()
+    document = f"{collection}/documents/{made['id']}"
 
     read = tenant.send("GET", document, 200).json()
     assert {name: read[name] for name in DOCUMENT} == DOCUMENT
+    assert read["created_at"].endswith("Z")
+    assert read == made
 
     changed = tenant.send("PATCH", document, 200, json={"text": "Anew.", "metadata": {}}).json()
     assert changed["text"] == "Anew."
     assert changed["metadata"] == {}
     assert changed["owner_email"] == DOCUMENT["owner_email"]
-    assert changed["updated_at"] > changed["created_at"]
+    assert changed["updated_at"] > changed["created_at"] == read["created_at"]
     assert tenant.send("GET", document, 200).json()["text"] == "Anew."
 
     tenant.send("DELETE", document, 204)
