@@ -28,6 +28,7 @@ from assay.database import (
     open_engine,
     raw_rows,
     real_tables,
+    storage,
     storage_files,
 )
 from assay.keys import Keyring, MemoryKeyService
@@ -226,6 +227,30 @@ def test_a_login_that_may_not_look_is_an_error_and_not_an_empty_list(
     finally:
         app.dispose()
         execute(engine, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def test_a_directory_of_another_server_is_refused(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = storage._ask
+
+    def another_server(connection: object, statement: str, what: str) -> str:
+        return "7" if "system_identifier" in statement else ask(connection, statement, what)
+
+    monkeypatch.setattr(storage, "_ask", another_server)
+    with pytest.raises(StorageUnreachableError, match="found another server's"):
+        storage_files(engine)
+
+
+def test_the_leak_control_is_in_the_tables_own_file_when_the_block_begins(
+    engine: sa.Engine,
+) -> None:
+    with engine.connect() as connection:
+        base = Path(connection.execute(sa.text("SHOW data_directory")).scalar_one()) / "base"
+    value = secrets.token_hex(16)
+    with leaky_table(engine, [value]):
+        held = [path.read_bytes() for path in base.rglob("*") if path.is_file()]
+        assert any(value.encode() in content for content in held)
 
 
 def test_the_leak_control_is_found_and_dropped(engine: sa.Engine) -> None:

@@ -19,7 +19,7 @@ from assay.database.errors import UnknownTableError
 from assay.database.failures import named_errors
 
 _ROWS_AT_A_TIME = 500
-_SYSTEM_SCHEMAS = ("information_schema",)
+_SYSTEM_SCHEMAS = ("information_schema",)  # the inspector leaves PostgreSQL's pg_… out itself
 
 
 def real_tables(engine: Engine) -> tuple[str, ...]:
@@ -100,9 +100,7 @@ def _stream(engine: Engine, statement: Any) -> Iterator[tuple[Any, ...]]:
 
 def _user_schemas(inspector: Inspector) -> list[str | None]:
     schemas: list[str | None] = [
-        schema
-        for schema in inspector.get_schema_names()
-        if schema not in _SYSTEM_SCHEMAS and not schema.startswith("pg_")
+        schema for schema in inspector.get_schema_names() if schema not in _SYSTEM_SCHEMAS
     ]
     return schemas or [None]
 

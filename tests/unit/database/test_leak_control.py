@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def found(engine: sa.Engine, value: str) -> bool:
 @pytest.fixture(params=["wal", "delete"])
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> sa.Engine:
     engine = open_engine(f"sqlite:///{tmp_path / 'app.db'}")
+
+    @sa.event.listens_for(engine, "connect")
+    def leave_what_is_deleted(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA secure_delete = OFF")  # some builds have it on by themselves
+
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE mine (a)"))
     with engine.connect() as connection:
