@@ -117,6 +117,15 @@ def test_every_card_and_its_state_can_be_seen(
     assert "6 of 20 promises are kept." in _seen(page)
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_date_stands_on_one_line(open_page: Open, size: tuple[int, int]) -> None:
+    page = open_page(size=size)
+    lines = page.locator(".dates time, article[data-state=kept] .facts time").evaluate_all(
+        "(times) => times.map((time) => time.getClientRects().length)"
+    )
+    assert set(lines) == {1}
+
+
 def test_the_marks_lead_to_their_cards(open_page: Open) -> None:
     page = open_page()
     marks = page.locator(".marks a")
@@ -210,7 +219,7 @@ def test_it_reads_perfectly_without_script(open_page: Open) -> None:
     assert "Expired" not in seen
     assert page.locator("article.card:visible").count() == 20
     kept = page.locator("article.card[data-state=kept]").first
-    assert "Valid until 3 March 2026, 09:38 UTC" in " ".join(kept.inner_text().split())
+    assert "Valid until 23 Nov 2026, 09:38 UTC" in " ".join(kept.inner_text().split())
     page.locator("summary").first.click()
     assert page.get_by_role("link", name="Statement").first.is_visible()
 

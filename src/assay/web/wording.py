@@ -2,7 +2,7 @@
 
 Example:
     >>> moment(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)).text
-    '2 January 2026, 03:04 UTC'
+    '2 Jan 2026, 03:04 UTC'
     >>> visible("safe\u202etxt")
     'safe[U+202E]txt'
 """
@@ -48,10 +48,7 @@ FIDELITIES: Mapping[Fidelity, str] = {
 }
 """What each fidelity means."""
 
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
-)  # fmt: skip
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 # Control characters, lone surrogates, and the bidirectional embeddings, overrides and isolates:
 # with them a text could be read as another one than it is (Unicode TR 36, section 2.10).

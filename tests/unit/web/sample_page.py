@@ -15,8 +15,8 @@ from assay.controls.scope import Scope, ScopedAsset
 from assay.core import Fidelity, Population, Result, sha256_hex, to_canonical_json
 from assay.web import StatementProof, TrustPage
 
-BUILT_AT = datetime(2026, 3, 2, 9, 41, 30, tzinfo=UTC)
-PROVEN_AT = datetime(2026, 3, 2, 9, 38, 12, 345678, tzinfo=UTC)
+BUILT_AT = datetime(2026, 11, 22, 9, 41, 30, tzinfo=UTC)
+PROVEN_AT = datetime(2026, 11, 22, 9, 38, 12, 345678, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> \u202egnp.exe\u202c {{ 7*7 }}"
 
 Results = Mapping[tuple[str, str], Result]
@@ -126,7 +126,7 @@ def page_of(
         ),
         built_at=built_at,
         valid_until=valid_until or proven_at + timedelta(hours=scope.fresh_for_hours),
-        run="2026-03-02T09:38:12Z-5f0c9a1e",
+        run="2026-11-22T09:38:12Z-5f0c9a1e",
         unfinished_runs=unfinished_runs,
         proofs=proofs,
     )
@@ -137,7 +137,7 @@ def sample_page(**changes: object) -> TrustPage:
     return page_of(
         sample_scope(),
         sample_results(),
-        **{"unfinished_runs": ("2026-03-02T08:00:02Z-0a77d2c4",), **changes},  # type: ignore[arg-type]
+        **{"unfinished_runs": ("2026-11-22T08:00:02Z-0a77d2c4",), **changes},  # type: ignore[arg-type]
     )
 
 

@@ -50,8 +50,8 @@ def test_the_dates_and_the_record_are_shown(sample: ModuleType, parsed) -> None:
     page = sample.sample_page()
     text = parsed(render_index(page)).text
     for expected in (
-        "Last proven 2 March 2026, 09:38 UTC",
-        "3 March 2026, 09:38 UTC",
+        "Last proven 22 Nov 2026, 09:38 UTC",
+        "23 Nov 2026, 09:38 UTC",
         page.run,
         page.origin,
         page.verifier_key,
@@ -180,4 +180,4 @@ def test_importing_the_room_does_not_import_jinja() -> None:
 
 def test_valid_until_stands_at_each_kept_card(sample: ModuleType, parsed) -> None:
     page = sample.kept_page(valid_until=sample.BUILT_AT + timedelta(hours=5))
-    assert parsed(render_index(page)).text.count("2 March 2026, 14:41 UTC") >= 1 + 2
+    assert parsed(render_index(page)).text.count("22 Nov 2026, 14:41 UTC") >= 1 + 2

@@ -46,7 +46,7 @@ def test_a_kept_card(sample: ModuleType) -> None:
         ("uploads", "1,204 of 1,204 objects"),
     )
     assert card.at
-    assert card.at.text == "2 March 2026, 09:38 UTC"
+    assert card.at.text == "22 Nov 2026, 09:38 UTC"
 
 
 def test_a_broken_card_says_why_and_leaves_out_what_is_no_reason(sample: ModuleType) -> None:

@@ -31,12 +31,12 @@ def test_every_state_and_fidelity_has_its_word() -> None:
 
 def test_a_moment_is_cut_to_the_minute_and_never_rounded_up() -> None:
     found = moment(datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
-    assert (found.text, found.iso) == ("31 December 2026, 23:59 UTC", "2026-12-31T23:59:59Z")
+    assert (found.text, found.iso) == ("31 Dec 2026, 23:59 UTC", "2026-12-31T23:59:59Z")
 
 
 def test_a_moment_of_another_zone_is_shown_in_utc() -> None:
     zone = timezone(timedelta(hours=2))
-    assert moment(datetime(2026, 1, 1, 1, 30, tzinfo=zone)).text == "31 December 2025, 23:30 UTC"
+    assert moment(datetime(2026, 1, 1, 1, 30, tzinfo=zone)).text == "31 Dec 2025, 23:30 UTC"
 
 
 @pytest.mark.parametrize(
