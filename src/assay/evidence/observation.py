@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from assay.core import AssayError, from_canonical_json, from_rfc3339, to_rfc3339
+from assay.core import AssayError, from_canonical_json, to_rfc3339
 from assay.evidence.errors import ObservationMismatchError
-from assay.evidence.predicates import ResultRecorded
+from assay.evidence.predicates import ResultRecorded, moment
 
 TOLERANCE = timedelta(seconds=5)
 """How far two readings of one clock may be out of order."""
@@ -51,7 +51,7 @@ def require_observation(data: bytes, result: ResultRecorded, started_at: str | N
     """
     try:
         header = msgspec.convert(from_canonical_json(data), ObservationHeader)
-        collected = from_rfc3339(header.collected_at)
+        collected = moment(header.collected_at)
     except (AssayError, ValueError, RecursionError) as exc:
         raise ObservationMismatchError(f"expected an observation: {exc}") from exc
     found = (header.check, header.check_version, header.asset)
@@ -64,8 +64,8 @@ def require_observation(data: bytes, result: ResultRecorded, started_at: str | N
 
 
 def _require_time(collected: datetime, at: str, started_at: str | None) -> None:
-    late = collected - from_rfc3339(at) > TOLERANCE
-    early = started_at is not None and from_rfc3339(started_at) - collected > TOLERANCE
+    late = collected - moment(at) > TOLERANCE
+    early = started_at is not None and moment(started_at) - collected > TOLERANCE
     if late or early:
         raise ObservationMismatchError(
             f"expected an observation made between {started_at or 'the start of its run'} and "

@@ -11,11 +11,13 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from assay.core import Fidelity, Population, Result, Status, sha256_hex
+from assay.core import Fidelity, Population, Result, Status, from_rfc3339, sha256_hex
 
 _LARGEST = 2**53 - 1
 
@@ -159,6 +161,16 @@ PREDICATE_TYPES: dict[str, type[Predicate]] = {
     "urn:assay:run-finished:v1": RunFinished,
     "urn:assay:drill:v1": DrillRecorded,
 }
+
+
+@lru_cache(maxsize=256)
+def moment(text: str) -> datetime:
+    """`assay.core.from_rfc3339`; neighbouring statements name the same times again and again.
+
+    Raises:
+        AssayError: the text has another form.
+    """
+    return from_rfc3339(text)
 
 
 def predicate_type(predicate: Predicate) -> str:

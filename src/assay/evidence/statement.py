@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from assay.core import AssayError, from_canonical_json, from_rfc3339, to_canonical_json
+from assay.core import AssayError, from_canonical_json, to_canonical_json
 from assay.evidence.errors import StatementError
 from assay.evidence.predicates import (
     PREDICATE_TYPES,
@@ -25,6 +25,7 @@ from assay.evidence.predicates import (
     Name,
     Predicate,
     contradiction,
+    moment,
     predicate_type,
     subject_of,
 )
@@ -117,7 +118,7 @@ class Statement:
             )
         try:
             predicate = msgspec.convert(self.predicate, kind)
-            from_rfc3339(predicate.at)
+            moment(predicate.at)
         except (msgspec.ValidationError, AssayError) as exc:
             raise StatementError(f"{self.predicate_type}: {exc}") from exc
         problem = contradiction(predicate)
