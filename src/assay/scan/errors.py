@@ -1,10 +1,14 @@
-"""Errors of the scanners.
+"""Errors of looking at code.
 
 ::
 
     ScanError
-    ├── ScannerOutputError    a scanner ran, and what it printed proves nothing
-    └── RepositoryError       what shall be scanned is not there
+    ├── RepositoryError      the folder cannot be scanned as a whole
+    ├── ScannerOutputError   a scanner's output is not what the pinned version writes
+    └── InterpreterError     no Python that the pinned tools can run on
+
+A file that cannot be read or parsed is not an error of this kind: it is in the observation, so
+that it never hides what was found in the others.
 """
 
 from __future__ import annotations
@@ -16,9 +20,13 @@ class ScanError(AssayError):
     """Anything that `assay.scan` refuses or cannot do."""
 
 
-class ScannerOutputError(ScanError):
-    """A scanner's output is not what that version of it writes."""
-
-
 class RepositoryError(ScanError):
-    """The folder that shall be scanned is missing, or cannot be listed."""
+    """The folder is missing, cannot be listed, or an exclusion does not lie in it."""
+
+
+class ScannerOutputError(ScanError):
+    """A scanner's output is not what the pinned version writes, or is of another version."""
+
+
+class InterpreterError(ScanError):
+    """No Python was found that the pinned tools can run on."""

@@ -1,51 +1,82 @@
-"""Which Python a scanner runs on: the newest one that is there.
+"""Which Python a scanner runs on.
 
-Scanners that parse with their own interpreter silently drop files which use newer syntax, so the
-interpreter is part of the evidence.
+bandit parses with the interpreter that runs it: on an old one it drops every file that uses newer
+syntax. So its environment is made with the newest one that is there.
 
 Example:
-    >>> newest_python()                  # doctest: +SKIP
+    >>> newest_python()                                                  # doctest: +SKIP
     PosixPath('/usr/bin/python3.13')
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-_NEWEST_MINOR = 14
-_OLDEST_MINOR = 11
+from assay.scan.errors import InterpreterError
+
+OLDEST = (3, 11)
+"""The oldest Python that the pinned tools run on."""
+
+NEWEST = (3, 14)
+"""The newest Python for which the hash-locked tools have wheels."""
+
+_QUESTION = (
+    "import sys; v = sys.version_info; "
+    "print(sys.implementation.name, v.releaselevel, v.major, v.minor, v.micro)"
+)
 
 
 def newest_python() -> Path:
-    """The newest released CPython from 3.11 to 3.14 on the PATH or under pyenv.
+    """The newest released CPython from `OLDEST` to `NEWEST` on this machine.
 
-    The running interpreter when no newer one answers.
+    Looks at the ``PATH``, at pyenv's versions and at the running interpreter, and asks each
+    candidate itself: a name alone proves nothing.
+
+    Raises:
+        InterpreterError: there is none.
     """
-    for minor in range(_NEWEST_MINOR, max(_OLDEST_MINOR, sys.version_info.minor), -1):
-        for candidate in _candidates(minor):
-            if candidate.is_file() and _answers(candidate, minor):
-                return candidate
-    return Path(sys.executable)
+    found = {
+        version: path
+        for path in dict.fromkeys(_candidates())
+        if (version := _version(path)) and OLDEST <= version[:2] <= NEWEST
+    }
+    if not found:
+        wanted = " to ".join(".".join(map(str, version)) for version in (OLDEST, NEWEST))
+        raise InterpreterError(f"expected CPython {wanted} on the PATH, found none; install one")
+    return found[max(found)]
 
 
-def _candidates(minor: int) -> list[Path]:
-    name = f"python3.{minor}"
-    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    installed = sorted(versions.glob(f"3.{minor}.*/bin/{name}"), reverse=True)
-    return [*installed, *(folder / name for folder in folders)]
+def _candidates() -> Iterator[Path]:
+    minors = range(NEWEST[1], OLDEST[1] - 1, -1)
+    for minor in minors:
+        command = shutil.which(f"python3.{minor}")
+        if command:
+            yield Path(command)
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for minor in minors:
+        yield from sorted((root / "versions").glob(f"3.{minor}.*/bin/python"), reverse=True)
+    # The interpreter itself, not the virtual environment that this code may run in.
+    yield Path(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def _answers(python: Path, minor: int) -> bool:
-    """Whether it runs, is the version that its name says, and is no pre-release."""
-    code = "import sys; print(sys.version_info[1], sys.version_info[3], sys.implementation.name)"
+def _version(path: Path) -> tuple[int, int, int] | None:
     try:
         done = subprocess.run(
-            [str(python), "-I", "-c", code], capture_output=True, timeout=20, check=False
+            [str(path), "-I", "-c", _QUESTION],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.stdout.decode().split() == [str(minor), "final", "cpython"]
+        return None
+    words = done.stdout.decode("ascii", "replace").split()
+    if done.returncode or words[:2] != ["cpython", "final"]:
+        return None
+    major, minor, micro = (int(word) for word in words[2:5])
+    return major, minor, micro
