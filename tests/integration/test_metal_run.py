@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+# Its company is set up once, in one worker.
+pytestmark = pytest.mark.xdist_group("metal-run")
+
 METAL = Path(__file__).parents[2] / "examples" / "metal"
 DEADLINE_SECONDS = 60.0
 

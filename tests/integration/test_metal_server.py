@@ -21,6 +21,9 @@ from typing import Any
 import httpx
 import pytest
 
+# Its company is set up once, in one worker.
+pytestmark = pytest.mark.xdist_group("metal-server")
+
 METAL = Path(__file__).parents[2] / "examples" / "metal"
 HSTS = "max-age=63072000; includeSubDomains; preload"
 DEADLINE_SECONDS = 60.0
