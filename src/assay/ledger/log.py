@@ -302,14 +302,17 @@ class FileLog:
                 self._folder.drop_partial_forms(tile.entries, width)
 
     def _on_view(self, work: Callable[[_View], _T]) -> _T:
-        """Read without the lock: again when an append has replaced what was to be read."""
+        """Read without the lock: again when an append came between head and tiles.
+
+        Then a superseded tile is gone, or another thread of this process has seen a newer head.
+        """
         while True:
             note = self.signed_head()
             try:
                 if self._seen is None or self._seen.note != note:
                     self._seen = self._checked_view(note)
                 return work(self._seen)
-            except TileMissingError:
+            except (TileMissingError, LogRollbackError):
                 if self.signed_head() == note:
                     raise
 

@@ -315,6 +315,19 @@ def test_a_reader_goes_on_while_another_appends(open_log):
     assert reader.entry(299) == b"entry 299"
 
 
+def test_a_head_that_another_thread_has_outrun_is_no_rollback(open_log, monkeypatch):
+    """One thread reads the head, another appends and reads, and only then the first goes on."""
+    log = open_log()
+    log.append([b"one"])
+    outrun = log.signed_head()
+    log.append([b"two"])
+    log.entry(1)
+    real, notes = log.signed_head, [outrun]
+    monkeypatch.setattr(log, "signed_head", lambda: notes.pop() if notes else real())
+    assert log.entry(1) == b"two"
+    assert not notes
+
+
 def test_threads_may_share_a_log(open_log):
     log = open_log()
 
