@@ -40,28 +40,27 @@ def newest_python() -> Path:
     Raises:
         InterpreterError: there is none.
     """
-    found = {
-        version: path
-        for path in dict.fromkeys(_candidates())
-        if (version := _version(path)) and OLDEST <= version[:2] <= NEWEST
-    }
-    if not found:
-        wanted = " to ".join(".".join(map(str, version)) for version in (OLDEST, NEWEST))
-        raise InterpreterError(f"expected CPython {wanted} on the PATH, found none; install one")
-    return found[max(found)]
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = {
+            version: path
+            for path in dict.fromkeys(_candidates(minor))
+            if (version := _version(path)) and version[:2] == (3, minor)
+        }
+        if found:
+            return found[max(found)]
+    wanted = " to ".join(".".join(map(str, version)) for version in (OLDEST, NEWEST))
+    raise InterpreterError(f"expected CPython {wanted} on the PATH, found none; install one")
 
 
-def _candidates() -> Iterator[Path]:
-    minors = range(NEWEST[1], OLDEST[1] - 1, -1)
-    for minor in minors:
-        command = shutil.which(f"python3.{minor}")
-        if command:
-            yield Path(command)
+def _candidates(minor: int) -> Iterator[Path]:
+    command = shutil.which(f"python3.{minor}")
+    if command:
+        yield Path(command)
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    for minor in minors:
-        yield from sorted((root / "versions").glob(f"3.{minor}.*/bin/python"), reverse=True)
-    # The interpreter itself, not the virtual environment that this code may run in.
-    yield Path(getattr(sys, "_base_executable", None) or sys.executable)
+    yield from (root / "versions").glob(f"3.{minor}.*/bin/python")
+    if sys.version_info[1] == minor:
+        # The interpreter itself, not the virtual environment that this code may run in.
+        yield Path(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
