@@ -66,7 +66,13 @@ from assay.evidence.predicates import (
 from assay.evidence.recorder import Recorder
 from assay.evidence.statement import STATEMENT_TYPE, Statement
 from assay.evidence.verified import Gap, ResultView, RunView, VerifiedBundle
-from assay.evidence.verify import Judge, VerifiedClaim, verify_bundle, verify_claim
+from assay.evidence.verify import (
+    Judge,
+    VerifiedClaim,
+    verify_bundle,
+    verify_claim,
+    verify_result_claim,
+)
 
 __all__ = [
     "PAYLOAD_TYPE",
@@ -127,5 +133,6 @@ __all__ = [
     "sign_envelope",
     "verify_bundle",
     "verify_claim",
+    "verify_result_claim",
     "write_bundle",
 ]

@@ -37,6 +37,7 @@ from assay.evidence.errors import (
     BundleRootError,
     EvidenceError,
     JudgementError,
+    StatementError,
     StatementTimeError,
 )
 from assay.evidence.observation import require_observation
@@ -161,6 +162,32 @@ def verify_claim(proof: str, entry: bytes, key: VerifierKey) -> VerifiedClaim:
     return VerifiedClaim(parsed.index, checkpoint, predicate)
 
 
+def verify_result_claim(
+    proof: str, entry: bytes, observation: bytes, key: VerifierKey, judge: Judge
+) -> VerifiedClaim:
+    """Verify a single result down to its observation.
+
+    Args:
+        proof: the text of a tlog-proof.
+        entry: the entry: a signed envelope.
+        observation: what the result rests on.
+        key: the log's verifier key.
+        judge: judges the observation again.
+
+    Raises:
+        LedgerError: the log does not hold the entry.
+        EvidenceError: the entry is no signed result, or does not follow from the observation.
+    """
+    claim = verify_claim(proof, entry, key)  # steps 1 and 2
+    recorded = claim.predicate
+    if not isinstance(recorded, ResultRecorded):
+        raise StatementError("expected a statement about a result, found another statement")
+    if sha256_hex(observation) != recorded.observation:  # step 3
+        raise ArtefactDigestError("expected the observation that the result names, found another")
+    _verify_result(recorded, observation, None, judge)  # steps 4 and 5
+    return claim
+
+
 def _require_members(archive: Archive, header: BundleHeader) -> set[str]:
     """Step 3: nothing missing but artefacts, nothing unknown.
 
@@ -265,7 +292,9 @@ class _Reading:
         for digest in named_artefacts(predicate):
             artefact = self._verify_artefact(digest)  # step 9
             if isinstance(predicate, ResultRecorded):
-                self._verify_result(predicate, artefact)
+                book = self.books.runs.get(predicate.run)
+                started_at = book.started_at if book else None
+                _verify_result(predicate, artefact, started_at, self.judge)
         if isinstance(predicate, DrillRecorded):
             self.drills.append((index, predicate))
 
@@ -281,26 +310,29 @@ class _Reading:
         self.named.add(digest)
         return artefact
 
-    def _verify_result(self, recorded: ResultRecorded, observation: bytes) -> None:
-        book = self.books.runs.get(recorded.run)
-        require_observation(observation, recorded, book.started_at if book else None)  # step 10
-        judged = self._judge(recorded, observation)  # step 11
-        if judged != result_to_json(recorded.result.to_result()):
-            raise JudgementError(
-                f"expected {recorded.check} version {recorded.check_version} to judge "
-                f"{recorded.asset} as recorded ({recorded.result.status.value}), it says "
-                f"{judged['status']}: the result does not follow from the observation"
-            )
 
-    def _judge(self, recorded: ResultRecorded, observation: bytes) -> dict[str, object]:
-        check, version = recorded.check, recorded.check_version
-        try:
-            return result_to_json(self.judge(check, version, observation, recorded.asset_kind))
-        except EvidenceError:
-            raise
-        except AssayError as exc:
-            raise JudgementError(f"{check} version {version} cannot be judged: {exc}") from exc
-        except Exception as exc:
-            raise JudgementError(
-                f"{check} version {version} cannot be judged: unexpected {type(exc).__name__}"
-            ) from exc
+def _verify_result(
+    recorded: ResultRecorded, observation: bytes, started_at: str | None, judge: Judge
+) -> None:
+    require_observation(observation, recorded, started_at)  # step 10
+    judged = _judge_again(recorded, observation, judge)  # step 11
+    if judged != result_to_json(recorded.result.to_result()):
+        raise JudgementError(
+            f"expected {recorded.check} version {recorded.check_version} to judge "
+            f"{recorded.asset} as recorded ({recorded.result.status.value}), it says "
+            f"{judged['status']}: the result does not follow from the observation"
+        )
+
+
+def _judge_again(recorded: ResultRecorded, observation: bytes, judge: Judge) -> dict[str, object]:
+    check, version = recorded.check, recorded.check_version
+    try:
+        return result_to_json(judge(check, version, observation, recorded.asset_kind))
+    except EvidenceError:
+        raise
+    except AssayError as exc:
+        raise JudgementError(f"{check} version {version} cannot be judged: {exc}") from exc
+    except Exception as exc:
+        raise JudgementError(
+            f"{check} version {version} cannot be judged: unexpected {type(exc).__name__}"
+        ) from exc

@@ -33,14 +33,19 @@ from assay.evidence import (
     DrillRecorded,
     Gap,
     JudgementError,
+    ObservationMismatchError,
     PlannedCheck,
     ResultRecorded,
     RunFinished,
     RunStarted,
+    Statement,
+    StatementError,
     UnknownCheckError,
     VerifiedBundle,
+    sign_envelope,
     verify_bundle,
     verify_claim,
+    verify_result_claim,
     write_bundle,
 )
 from assay.evidence.archive import Archive
@@ -302,6 +307,28 @@ def test_a_claim_is_verified_by_itself(workshop, new_signer):
         verify_claim(bundle.proof(1), bundle.entry(1), other)
     with pytest.raises(EntryIndexError):
         bundle.proof(15)
+
+
+def test_a_claim_about_a_result_is_verified_down_to_its_observation(workshop, judge):
+    workshop.start(assets=["db", "spare"])
+    workshop.record("db")
+    spare = workshop.observation("spare")
+    stolen = workshop.result(spare, asset="db")
+    bundle = workshop.verify(workshop.bundle())
+    observation = bundle.artefact(bundle.statement(1).observation)
+    key, proof, entry = bundle.verifier_key, bundle.proof(1), bundle.entry(1)
+    assert verify_result_claim(proof, entry, observation, key, judge).index == 1
+    with pytest.raises(ArtefactDigestError):
+        verify_result_claim(proof, entry, observation + b" ", key, judge)
+    with pytest.raises(JudgementError):
+        verify_result_claim(proof, entry, observation, key, lambda *_: None)
+    with pytest.raises(StatementError, match="about a result"):
+        verify_result_claim(bundle.proof(0), bundle.entry(0), observation, key, judge)
+    # A signed result that rests on the observation of something else proves nothing.
+    signed = sign_envelope(Statement.of(stolen).to_bytes(), key, workshop.signer)
+    index = workshop.log.append([signed]).start
+    with pytest.raises(ObservationMismatchError):
+        verify_result_claim(workshop.log.prove(index).text, signed, spare, key, judge)
 
 
 def test_a_log_that_was_rewritten_does_not_extend_its_past(new_workshop):
