@@ -228,6 +228,8 @@ def create_keys(path: Path) -> tuple[tuple[str, bool], ...]:
     directory = path.absolute().parent
     made = []
     with Context(directory, programme, environment=os.environ) as context:
+        # An embedded key store usually lies beside the log; nobody else has business there.
+        context.path(programme.log.store).mkdir(mode=0o700, parents=True, exist_ok=True)
         for declared, create in (
             (programme.keys, create_key),
             (programme.log.signer, create_signing_key),

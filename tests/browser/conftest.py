@@ -26,7 +26,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(needs: Callable[[str], None]) -> Iterator[Browser]:
     needs("chromium")
     path = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -36,7 +36,7 @@ def browser(needs: Callable[[str], None]) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sample() -> ModuleType:
     path = Path(__file__).parents[1] / "unit" / "web" / "sample_page.py"
     spec = importlib.util.spec_from_file_location("sample_page", path)
@@ -47,7 +47,7 @@ def sample() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, sample: ModuleType) -> Iterator[str]:
     """The base URL of a server on loopback; the pages are /sample/, /kept/, /hostile/, /past/."""
     from assay.web import build_trust_page

@@ -35,11 +35,10 @@ def commands(page):
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
+def environment():
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     tools = os.environ.get("ASSAY_TOOLS", str(REPOSITORY / ".tools"))
-    return {"PATH": path, "HOME": str(home), "ASSAY_TOOLS": tools, "LANG": "C.UTF-8"}
+    return {**os.environ, "PATH": path, "ASSAY_TOOLS": tools}
 
 
 @pytest.fixture(scope="module")
