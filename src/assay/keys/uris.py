@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from assay.keys.errors import KeyUriError
@@ -138,6 +137,9 @@ def _provider(uri: str) -> KeyProvider:
     make = SCHEMES.get(scheme)
     if make is not None:
         return make()
+    # Only here: it is slow to import, and who uses the two schemes above never needs it.
+    from importlib.metadata import entry_points
+
     others = entry_points(group=ENTRY_POINTS)
     for entry in others:
         if entry.name == scheme:

@@ -21,7 +21,6 @@ from assay.keys import (
     leaky_key,
     open_key_service,
     open_signer,
-    uris,
 )
 
 ENVIRONMENT = {"ASSAY_PASSPHRASE": "correct horse battery"}
@@ -82,7 +81,7 @@ def test_a_third_party_adds_a_scheme_but_replaces_none(
         asked.append(group)
         return [FoundEntryPoint("safe", SafeProvider), FoundEntryPoint("embedded", SafeProvider)]
 
-    monkeypatch.setattr(uris, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     service = open_key_service("safe:box", directory=tmp_path, environment={})
     assert service.uri == "memory:safe:box"
     assert asked == ["assay.keys"]
