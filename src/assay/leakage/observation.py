@@ -37,7 +37,7 @@ class FileChange(StrEnum):
     VANISHED = "vanished"
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One place where a canary was found.
 
     Attributes:
@@ -60,7 +60,7 @@ class Hit(msgspec.Struct, frozen=True):
     container: str
 
 
-class FileSearch(msgspec.Struct, frozen=True):
+class FileSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happened to one file.
 
     Attributes:
@@ -92,7 +92,7 @@ class FileSearch(msgspec.Struct, frozen=True):
     hits: int = 0
 
 
-class MediumSearch(msgspec.Struct, frozen=True):
+class MediumSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happened to one medium.
 
     Attributes:
@@ -112,7 +112,7 @@ class MediumSearch(msgspec.Struct, frozen=True):
     hits: int
 
 
-class Search(msgspec.Struct, frozen=True):
+class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole search.
 
     Attributes:

@@ -39,7 +39,7 @@ class Trust(StrEnum):
     UNKNOWN = "unknown"
 
 
-class CertificateCheck(msgspec.Struct, frozen=True):
+class CertificateCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Two questions, and OpenSSL's answers.
 
     Attributes:

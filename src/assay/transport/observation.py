@@ -22,7 +22,7 @@ class VersionState(StrEnum):
     UNKNOWN = "unknown"
 
 
-class TlsVersion(msgspec.Struct, frozen=True):
+class TlsVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One protocol version.
 
     Attributes:
@@ -43,7 +43,7 @@ class TlsVersion(msgspec.Struct, frozen=True):
     error: str
 
 
-class Certificate(msgspec.Struct, frozen=True):
+class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A server's own certificate.
 
     Attributes:
@@ -69,7 +69,7 @@ class Certificate(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class TlsServer(msgspec.Struct, frozen=True):
+class TlsServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What answers at one address.
 
     Attributes:
@@ -94,7 +94,7 @@ class TlsServer(msgspec.Struct, frozen=True):
     answers_afterwards: bool = False
 
 
-class TlsObservation(msgspec.Struct, frozen=True):
+class TlsObservation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What answers at a host and port.
 
     Attributes:
@@ -124,7 +124,7 @@ class TlsObservation(msgspec.Struct, frozen=True):
         return any(server.reachable for server in self.servers)
 
 
-class HttpsResponse(msgspec.Struct, frozen=True):
+class HttpsResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one address answered to ``GET`` over TLS.
 
     Attributes:
@@ -150,7 +150,7 @@ class HttpsResponse(msgspec.Struct, frozen=True):
     hsts: tuple[str, ...]
 
 
-class HttpsObservation(msgspec.Struct, frozen=True):
+class HttpsObservation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What answers at an ``https`` URL.
 
     Attributes:
@@ -173,7 +173,7 @@ class HttpsObservation(msgspec.Struct, frozen=True):
         return any(response.reachable for response in self.responses)
 
 
-class HttpResponse(msgspec.Struct, frozen=True):
+class HttpResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one address answered to ``GET`` in plaintext.
 
     Attributes:
@@ -195,7 +195,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
     hsts: tuple[str, ...]
 
 
-class RedirectObservation(msgspec.Struct, frozen=True):
+class RedirectObservation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What answers at an ``http`` URL. No redirect is followed.
 
     Attributes:

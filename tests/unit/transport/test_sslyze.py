@@ -4,10 +4,18 @@ import re
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from assay.core import ToolError
-from assay.transport import TrustStoreError, UrlError, probe_tls, sslyze_tool
+from assay.transport import (
+    TlsObservation,
+    TlsServer,
+    TrustStoreError,
+    UrlError,
+    probe_tls,
+    sslyze_tool,
+)
 
 
 def test_the_lock_installs_exactly_the_trusted_version() -> None:
@@ -50,3 +58,11 @@ def test_what_cannot_be_probed_is_refused(tmp_path: Path, host: str, port: int) 
 def test_a_missing_file_of_authorities_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrustStoreError):
         probe_tls("a", 443, tool=sslyze_tool(tmp_path), ca_file=tmp_path / "none")
+
+
+def test_a_recorded_observation_with_a_misspelt_field_is_refused() -> None:
+    found = TlsObservation("a", 443, (), False, "", "", "", (TlsServer("b", True, ""),))
+    recorded = msgspec.json.encode(found)
+    assert msgspec.json.decode(recorded, type=TlsObservation) == found
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(recorded.replace(b'"versions"', b'"versionz"'), type=TlsObservation)
