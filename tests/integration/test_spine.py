@@ -245,3 +245,24 @@ def test_evidence_holds_no_secret_and_no_path_of_a_home(company):
         content = b"".join(archive.read(name) for name in archive.namelist())
     assert b"correct horse" not in content
     assert str(Path.home()).encode() not in content or str(Path.home()) == "/"
+
+
+def test_verification_needs_neither_database_nor_token_nor_network(company):
+    bundle = bundle_of(company)
+    script = (
+        "import sys\n"
+        "for name in ('sqlalchemy', 'pkcs11', 'jinja2', 'assay.keys', 'assay.database',\n"
+        "             'assay.encryption', 'ahocorasick_rs', 'hyperscan'):\n"
+        "    sys.modules[name] = None\n"
+        "def refuse(event, details):\n"
+        "    if event.startswith('socket.'):\n"
+        "        raise OSError('no network here')\n"
+        "sys.addaudithook(refuse)\n"
+        "from assay.cli import main\n"
+        f"sys.exit(main(['verify', {str(bundle)!r}, '--key', {key_of(company)!r}]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "every judgement was made again" in done.stdout
