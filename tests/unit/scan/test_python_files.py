@@ -104,7 +104,9 @@ def test_variables_of_a_hook_do_not_lead_elsewhere(
     _git(other, "init", "-q")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
-    assert "a.py" in list_python_files(folder, {}).files
+    found = list_python_files(folder, {})
+    assert found.listing == "git"
+    assert "a.py" in found.files
 
 
 def test_a_link_out_of_the_repository_is_code_of_it(folder: Path, tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def test_a_header_without_end_is_refused() -> None:
         parse_hsts("max-age=1; x=" + "y" * 9000)
 
 
+def test_a_number_of_thousands_of_digits_counts_as_the_largest() -> None:
+    assert parse_hsts("max-age=" + "9" * 6000).max_age_seconds == 2**31
+    assert parse_hsts("max-age=" + "0" * 6000 + "7").max_age_seconds == 7
+
+
 TOKENS = st.text("abcXYZ09!#$%&'*+-.^_`|~", min_size=1, max_size=8)
 QUOTED = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=8).map(
     lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

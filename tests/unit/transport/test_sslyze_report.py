@@ -141,6 +141,12 @@ def test_a_server_without_connectivity_says_why() -> None:
     assert found.versions == ()
 
 
+def test_an_error_counts_whatever_stands_beside_it() -> None:
+    report = _report()
+    report["server_scan_results"][0]["connectivity_status"] = "ERROR"
+    assert _read(report).error == "no TLS connection: no reason given"
+
+
 def test_a_failed_certificate_scan_leaves_none() -> None:
     report = _report()
     report["server_scan_results"][0]["scan_result"]["certificate_info"] = {
