@@ -30,6 +30,8 @@ from assay.controls import (
     judge_record,
     load_catalogue,
     load_programme,
+    new_run_id,
+    record_drill,
     refuse_unknown_checks,
     run_checks,
     scope_of,
@@ -145,13 +147,20 @@ def run(platform: Platform) -> RunReport:
         ClockWentBackError: the clock is behind the log.
         AssayError: the log's key or the log itself cannot be used; nothing is shown as kept.
     """
-    platform.store.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(platform.store / "run.lock", f"a run of {platform.path.name}"):
-        log = _open_log(platform)
-        artefacts = ArtefactStore(platform.store / "artefacts")
-        recorder = Recorder(log, artefacts, platform.context.signer(), platform.context.clock)
-        _write_verifier_key(platform, log.verifier_key)
+    with _recorder(platform) as recorder:
         return run_checks(platform.scope, CHECKS, platform.context, recorder)
+
+
+def record_drills(platform: Platform, outcomes: Sequence[DrillOutcome]) -> None:
+    """Record what drills showed in the programme's log.
+
+    Raises:
+        LockHeldError, ClockWentBackError, AssayError: as `run`.
+    """
+    with _recorder(platform) as recorder:
+        round_id = new_run_id(platform.context.clock)
+        for outcome in outcomes:
+            record_drill(round_id, outcome, recorder)
 
 
 def bundle(platform: Platform, target: Path, *, first: int = 0) -> int:
@@ -299,6 +308,17 @@ def newest_finished_run(bundle_: VerifiedBundle) -> RunView:
             "run `assay run` and write the bundle again"
         )
     return finished[-1]
+
+
+@contextmanager
+def _recorder(platform: Platform) -> Iterator[Recorder]:
+    """The only recorder of the programme's log for as long as the block runs."""
+    platform.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with exclusive_lock(platform.store / "run.lock", f"the log of {platform.path.name}"):
+        log = _open_log(platform)
+        artefacts = ArtefactStore(platform.store / "artefacts")
+        _write_verifier_key(platform, log.verifier_key)
+        yield Recorder(log, artefacts, platform.context.signer(), platform.context.clock)
 
 
 def _open_log(platform: Platform) -> FileLog:

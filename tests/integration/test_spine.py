@@ -161,6 +161,14 @@ def test_an_old_proof_does_not_count(company):
     assert {state.promise.id: state.state for state in states}["kms"] is State.UNPROVEN
 
 
+def test_drills_are_recorded_in_the_log(company):
+    words = ["drill", "--check", "uniform-coverage", "-c", str(company / "assay.yaml")]
+    assert main(words) == 0
+    found = assemble.verify(bundle_of(company), key_of(company)).bundle.drills
+    assert [(drill.check, drill.caught) for _, drill in found] == [("uniform-coverage", True)] * 3
+    assert len({drill.run for _, drill in found}) == 1
+
+
 def test_two_runs_at_once(company):
     held = subprocess.Popen(
         [sys.executable, "-c", "import sys; from pathlib import Path; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,9 +17,16 @@ Only = Annotated[
     list[str] | None, typer.Option("--check", help="Only this check; may be repeated.")
 ]
 
+Into = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Record the drills in its log.", metavar="FILE"),
+]
 
-def drill(check: Only = None, as_json: AsJson = False) -> int:
+
+def drill(check: Only = None, programme: Into = None, as_json: AsJson = False) -> int:
     """Inject each violation into a disposable twin; the check must fail on it, and only on it.
+
+    With --config, what the drills showed is also recorded in that programme's log.
 
     Exit code: 0 every violation was caught; 3 a check did not fail, so its results mean nothing.
     """
@@ -26,6 +34,9 @@ def drill(check: Only = None, as_json: AsJson = False) -> int:
 
     with shown_progress("Drilling", as_json=as_json) as progress:
         outcomes = list(assemble.drill(progress, only=check))
+    if programme is not None:
+        with assemble.open_platform(programme) as platform:
+            assemble.record_drills(platform, outcomes)
     caught = all(outcome.caught for outcome in outcomes) and bool(outcomes)
     code = KEPT if caught else COULD_NOT_TELL
     if as_json:

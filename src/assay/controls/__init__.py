@@ -42,7 +42,7 @@ from assay.controls.coverage import (
     exit_code,
     planned_checks,
 )
-from assay.controls.drill import DrillOutcome, drill, drill_all
+from assay.controls.drill import DrillOutcome, drill, drill_all, record_drill
 from assay.controls.errors import (
     CatalogueError,
     CollectError,
@@ -54,7 +54,7 @@ from assay.controls.errors import (
 from assay.controls.observation import ObservationRecord, judge_record
 from assay.controls.programme import Programme, load_programme, programme_schema
 from assay.controls.proposal import Proposal, propose
-from assay.controls.runner import RunReport, observe, run_checks
+from assay.controls.runner import RunReport, new_run_id, observe, run_checks
 from assay.controls.scope import Scope, ScopedAsset, scope_of
 
 __all__ = [
@@ -102,10 +102,12 @@ __all__ = [
     "kind_of",
     "load_catalogue",
     "load_programme",
+    "new_run_id",
     "observe",
     "planned_checks",
     "programme_schema",
     "propose",
+    "record_drill",
     "refuse_unknown_checks",
     "run_checks",
     "scope_of",

@@ -20,6 +20,7 @@ from assay.controls.check import AnyCheck, Violation
 from assay.controls.observation import judge_record
 from assay.controls.runner import observe
 from assay.core import AssayError, Progress, Result, SilentProgress, Status
+from assay.evidence import DrillRecorded, Recorder
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,31 @@ def drill(check: AnyCheck, violation: Violation) -> DrillOutcome:
     return DrillOutcome(check.id, check.version, violation, intact, injected, reason)
 
 
-def undrilled(checks: Mapping[str, AnyCheck]) -> tuple[str, ...]:
-    """Ids of checks that declare no violation: they are not finished."""
-    return tuple(check.id for check in checks.values() if not check.violations())
+def record_drill(run: str, outcome: DrillOutcome, recorder: Recorder) -> int:
+    """Record what a drill showed; returns the index of its statement.
+
+    Args:
+        run: the id of the round of drills.
+        outcome: what the drill showed.
+        recorder: takes the statement.
+
+    Raises:
+        EvidenceError, LedgerError: it could not be recorded.
+    """
+    intact, injected = outcome.intact, outcome.injected
+    return recorder.record(
+        DrillRecorded(
+            run=run,
+            at=recorder.now(),
+            check=outcome.check,
+            check_version=outcome.check_version,
+            violation=outcome.violation.id,
+            caught=outcome.caught,
+            intact_status=intact.status if intact else Status.ERROR,
+            injected_status=injected.status if injected else Status.ERROR,
+            reason=outcome.reason,
+        )
+    )
 
 
 def _result_on_twin(

@@ -24,7 +24,15 @@ from assay.controls.context import Context
 from assay.controls.coverage import Outcome, PromiseState, assess, planned_checks
 from assay.controls.observation import ObservationRecord, judge_record
 from assay.controls.scope import Scope
-from assay.core import AssayError, Result, from_rfc3339, result_to_json, sha256_hex, to_rfc3339
+from assay.core import (
+    AssayError,
+    Clock,
+    Result,
+    from_rfc3339,
+    result_to_json,
+    sha256_hex,
+    to_rfc3339,
+)
 from assay.evidence import (
     PlannedCheck,
     RecordedResult,
@@ -80,6 +88,11 @@ def observe(check: AnyCheck, asset: Asset, context: Context) -> bytes:
     return record.to_bytes()
 
 
+def new_run_id(clock: Clock) -> str:
+    """An id for a run or a round of drills: its time and 32 random bits."""
+    return f"{to_rfc3339(clock.now())[:19]}Z-{secrets.token_hex(4)}"
+
+
 def run_checks(
     scope: Scope, checks: Mapping[str, AnyCheck], context: Context, recorder: Recorder
 ) -> RunReport:
@@ -94,7 +107,7 @@ def run_checks(
     Raises:
         EvidenceError, LedgerError: a result could not be recorded; the run ends there.
     """
-    run = f"{to_rfc3339(context.clock.now())[:19]}Z-{secrets.token_hex(4)}"
+    run = new_run_id(context.clock)
     plan = planned_checks(scope)
     assets = {asset.id: asset for asset in context.programme.in_scope("")}
     _record_start(run, scope, plan, checks, recorder)

@@ -61,7 +61,7 @@ class SastBandit:
             unit="files",
         )
         if serious:
-            reason = f"{len(serious)} weaknesses, first {findings[0]}"
+            reason = f"weaknesses: {len(serious)}, first {findings[0]}"
             return Result(Status.FAIL, reason, counts, Fidelity.LIVE, findings)
         doubts = _doubts(facts)
         if doubts:

@@ -94,9 +94,11 @@ class SealedObjects:
 
     def judge(self, facts: SealedObjectsFacts) -> Result:
         """Pass when every listed object opened and nothing else lies there."""
-        wrong = [f"{count} objects refused ({why})" for why, count in sorted(facts.refused.items())]
+        wrong = [
+            f"refused objects: {count} ({why})" for why, count in sorted(facts.refused.items())
+        ]
         if facts.unlisted:
-            wrong.append(f"{facts.unlisted} files in the bucket belong to no known object")
+            wrong.append(f"files in the bucket that belong to no known object: {facts.unlisted}")
         items = facts.listed + facts.unlisted
         bad = facts.listed - facts.opened + facts.unlisted
         counts = Population(items, items, bad, "objects")

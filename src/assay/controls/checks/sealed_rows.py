@@ -108,11 +108,11 @@ class SealedRows:
                 for column in table.clear_columns
             ]
             wrong += [
-                f"{table.table}: column {column} repeats a sealed value in {count} rows"
+                f"{table.table}: column {column} repeats a sealed value (rows: {count})"
                 for column, count in sorted(table.copies.items())
             ]
             wrong += [
-                f"{table.table}: {count} envelopes refused ({reason})"
+                f"{table.table}: refused envelopes: {count} ({reason})"
                 for reason, count in sorted(table.refused.items())
             ]
         counts = Population(
