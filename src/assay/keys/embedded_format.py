@@ -3,6 +3,7 @@
 Specification: ``spec/embedded-key-store.md``; scrypt is RFC 7914, AES-256-GCM is SP 800-38D.
 
 Example:
+    >>> import os
     >>> store = {"kek": StoredKey("aes-256", bytes(32))}
     >>> cheap = ScryptParameters(n=2**14)
     >>> sealed = seal_store(store, "correct horse battery", cheap, os.urandom(16), os.urandom(12))
