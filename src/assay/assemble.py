@@ -46,21 +46,17 @@ from assay.core import (
     SystemClock,
     exclusive_lock,
     from_rfc3339,
-    sha256_hex,
     tools_home,
     write_atomically,
 )
 from assay.evidence import (
-    ArtefactDigestError,
     ArtefactStore,
-    JudgementError,
     Recorder,
-    ResultRecorded,
     RunView,
     VerifiedBundle,
     VerifiedClaim,
     verify_bundle,
-    verify_claim,
+    verify_result_claim,
     write_bundle,
 )
 from assay.ledger import FileLog, VerifierKey, load_verifier_key
@@ -278,21 +274,7 @@ def verify_claim_files(path: Path, key: str) -> VerifiedClaim:
     proof = path.read_text(encoding="utf-8")
     entry = path.with_name(f"{stem}.dsse.json").read_bytes()
     observation = path.with_name(f"{stem}.observation.json").read_bytes()
-    claim = verify_claim(proof, entry, load_verifier_key(key))
-    recorded = claim.predicate
-    if not isinstance(recorded, ResultRecorded):
-        raise AssayError("expected a claim about a result, found another statement of the log")
-    if sha256_hex(observation) != recorded.observation:
-        raise ArtefactDigestError(
-            "expected the observation that the statement names, found other bytes"
-        )
-    judged = _judge(recorded.check, recorded.check_version, observation, recorded.asset_kind)
-    if judged != recorded.result.to_result():
-        raise JudgementError(
-            f"expected {recorded.check} to judge {recorded.asset} as recorded "
-            f"({recorded.result.status}), it says {judged.status}"
-        )
-    return claim
+    return verify_result_claim(proof, entry, observation, load_verifier_key(key), _judge)
 
 
 def newest_finished_run(bundle_: VerifiedBundle) -> RunView:
