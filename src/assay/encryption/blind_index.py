@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from assay.core import DataKeyClass, pae
 from assay.encryption.errors import BlindIndexError, KeyClassError, UnsupportedValueError
 from assay.encryption.row_address import encode_row_id
 from assay.keys import DataKey
+
+_LE64 = struct.Struct("<Q").pack
 
 LABEL = b"assay index v1"
 VERSION = 0x01
@@ -76,6 +79,8 @@ def _normalise_exactly(value: object) -> bytes:
 
 
 def _fold_case(value: object) -> bytes:
+    if str(value).isascii():
+        return str(value).lower().encode()  # the same, without the tables of Unicode
     folded = unicodedata.normalize("NFD", str(value)).casefold()
     return unicodedata.normalize("NFC", folded).encode()
 
@@ -133,20 +138,52 @@ class BlindIndex:
             BlindIndexError: the data key has a version above 65535.
             UnsupportedValueError: the transform does not accept the value.
         """
+        return BlindIndexer(self, key).compute(value)
+
+
+class BlindIndexer:
+    """A blind index under one data key, with everything hashed that comes before the value.
+
+    Args:
+        index: what is indexed.
+        key: a data key of class ``indexes``; its owner is the tenant.
+
+    Raises:
+        KeyClassError: the data key is of another class.
+        BlindIndexError: the data key has a version above 65535.
+    """
+
+    __slots__ = ("_bits", "_hash", "_header", "_transform", "index", "key")
+
+    def __init__(self, index: BlindIndex, key: DataKey) -> None:
         if key.key_class is not DataKeyClass.INDEXES:  # step 1
             raise KeyClassError(
                 f"expected a data key of class indexes, found one of class {key.key_class.value}"
             )
         if not 1 <= key.version <= 0xFFFF:
             raise BlindIndexError(f"expected an index key version to 65535, found {key.version}")
+        self.index = index
+        self.key = key
+        self._transform = index.transform
+        self._bits = index.bits
+        self._header = bytes([VERSION]) + key.version.to_bytes(2, "big")
+        names = (key.owner, index.table, index.field, index.transform.name)
+        # The encoding of six pieces, the last of them empty, ends with its length: eight bytes.
+        before = pae([LABEL, *(name.encode() for name in names), b""])[:-8]
+        self._hash = hmac.new(key.material, before, hashlib.sha256)
+
+    def compute(self, value: object) -> BlindIndexValue | None:
+        """The blind index of a value; of None there is none.
+
+        Raises:
+            UnsupportedValueError: the transform does not accept the value.
+        """
         if value is None:  # 2
             return None
-        normalised = self.transform(value)  # 3
-        names = (key.owner, self.table, self.field, self.transform.name)
-        message = pae([LABEL, *(name.encode() for name in names), normalised])
-        digest = hmac.digest(key.material, message, hashlib.sha256)  # 4
-        truncated = _truncate(digest, self.bits)  # 5
-        return BlindIndexValue(bytes([VERSION]) + key.version.to_bytes(2, "big") + truncated)  # 6
+        normalised = self._transform(value)  # 3
+        hashed = self._hash.copy()  # 4
+        hashed.update(_LE64(len(normalised)) + normalised)
+        return BlindIndexValue(self._header + _truncate(hashed.digest(), self._bits))  # 5, 6
 
 
 def index_size_bytes(bits: int) -> int:

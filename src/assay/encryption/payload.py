@@ -23,7 +23,10 @@ from assay.encryption.padding import filler_bytes
 PADDING_FIELD = ""
 """The reserved name of the entry that only makes a payload longer."""
 
-_NATIVE = frozenset({str, bytes, bool, float, int, type(None), Ext})
+NATIVE_KINDS = frozenset({str, bytes, bool, float, int, type(None)})
+"""The types that MessagePack has itself; integers only as far as they have 64 bits."""
+
+_NATIVE = NATIVE_KINDS | {Ext}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, object], ext_hook=decode_extension).decode
@@ -51,6 +54,22 @@ def encode_payload(fields: Mapping[str, object], *, padded: bool = False) -> byt
         return _encode(fields)
     except (OverflowError, UnicodeEncodeError):
         pass  # the careful way says which field it was, without its value
+    return _encode_carefully(fields, padded=False)
+
+
+def encode_checked_payload(fields: Mapping[str, object]) -> bytes:
+    """Encode fields as `encode_payload` does, when their types were checked before.
+
+    Args:
+        fields: text to values of exactly the types None, bool, int, float, str and bytes.
+
+    Raises:
+        UnsupportedValueError: text that is not valid Unicode.
+    """
+    try:
+        return _encode(fields)
+    except (OverflowError, UnicodeEncodeError):
+        pass  # as in encode_payload
     return _encode_carefully(fields, padded=False)
 
 

@@ -20,7 +20,13 @@ from sqlalchemy.orm.base import InspectionAttrExtensionType, InspectionAttrInfo,
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import MissingFieldError, UnopenedError
 from assay.encryption.sqlalchemy.expressions import SealedExpression
-from assay.encryption.sqlalchemy.model import SealedField, SealedGroup, SealedModel, envelope_column
+from assay.encryption.sqlalchemy.model import (
+    UNSET,
+    SealedField,
+    SealedGroup,
+    SealedModel,
+    envelope_column,
+)
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 
 
@@ -44,6 +50,13 @@ class SealedAttribute(InspectionAttrInfo):
         self.field = field
         self._name = field.name
         self._column = envelope_column(field.group)
+        self._model: SealedModel
+        self._group: SealedGroup
+
+    def attach(self, model: SealedModel) -> None:
+        """Get to know the model, once it is mapped."""
+        self._model = model
+        self._group = model.groups[self.field.group]
 
     def __get__(self, instance: Any, owner: type) -> Any:
         """The field's value, or on the class the expression for it.
@@ -54,11 +67,11 @@ class SealedAttribute(InspectionAttrInfo):
         """
         if instance is None:
             return SealedExpression(self.field, owner)
-        try:
-            # The hot path: what was loaded is bytes and has no fields, until it is opened.
-            return instance.__dict__[self._column].fields[self._name]
-        except (KeyError, AttributeError):
-            pass
+        contents = instance.__dict__.get(self._column)
+        if type(contents) is Contents:
+            value = contents.fields.get(self._name, UNSET)
+            if value is not UNSET:
+                return value
         return self._read(instance)
 
     def __set__(self, instance: Any, value: object) -> None:
@@ -75,17 +88,17 @@ class SealedAttribute(InspectionAttrInfo):
         if type(contents) is Contents and contents.home == id(held):
             contents.fields[self._name] = value
             return
-        contents = contents_of(instance, _group(instance, self.field))
+        contents = contents_of(instance, self._model, self._group)
         fields = {} if contents is None else dict(contents.fields)
         fields[self._name] = value
-        setattr(instance, self._column, Contents(fields, None, None, home=id(held)))
+        setattr(instance, self._column, Contents(fields, None, None, id(held)))
 
     def __delete__(self, instance: Any) -> None:
         """Refuse: a field is emptied by assigning None."""
         raise AttributeError(f"expected an assignment to {self._name!r}, found del; assign None")
 
     def _read(self, instance: Any) -> object:
-        contents = contents_of(instance, _group(instance, self.field))
+        contents = contents_of(instance, self._model, self._group)
         if contents is None or contents.envelope is None:
             return None  # a new instance without a value yet, as with any other attribute
         value = contents.fields.get(self._name)
@@ -97,12 +110,7 @@ class SealedAttribute(InspectionAttrInfo):
         return value
 
 
-def _group(instance: Any, field: SealedField) -> SealedGroup:
-    model: SealedModel = instance.__sealed__
-    return model.groups[field.group]
-
-
-def contents_of(instance: Any, group: SealedGroup) -> Contents | None:
+def contents_of(instance: Any, model: SealedModel, group: SealedGroup) -> Contents | None:
     """What an instance holds of a group, opened; None when it holds nothing yet.
 
     Raises:
@@ -111,7 +119,7 @@ def contents_of(instance: Any, group: SealedGroup) -> Contents | None:
         KeyringNotBoundError: its session has no keyring.
     """
     state: InstanceState[Any] = instance_state(instance)
-    held = state.dict
+    held = instance.__dict__
     loaded = held.get(group.column)
     if loaded is None:
         if state.key is None:
@@ -119,7 +127,6 @@ def contents_of(instance: Any, group: SealedGroup) -> Contents | None:
         loaded = getattr(instance, group.column)  # expired or deferred: SQLAlchemy loads it
     if type(loaded) is Contents:
         return loaded
-    model: SealedModel = instance.__sealed__
     session = state.session
     if session is None:
         raise UnopenedError(
@@ -127,10 +134,11 @@ def contents_of(instance: Any, group: SealedGroup) -> Contents | None:
             "fields, found a detached one; read them before the session ends, or merge it into "
             "another session"
         )
-    keys = SessionKeys.of(session)
-    owner = model.owner_of(getattr(instance, model.owner))
+    owner = held.get(model.owner)
+    if type(owner) is not str or not owner:
+        owner = model.owner_of(getattr(instance, model.owner))
     values = [getattr(instance, name) for name in model.key] if state.key is None else state.key[1]
-    place = group.place(owner, model.row_id_of(values))
+    rows = SessionKeys.of(session).rows(group, owner)
     # The bytes in the column stay the same; they are now known with what is in them.
-    opened = held[group.column] = group.open(keys, owner, place, loaded)
+    opened = held[group.column] = rows.open(loaded, model.row_id_of(values))
     return opened

@@ -44,6 +44,7 @@ class Contents:
         home: the ``id`` of the instance's ``__dict__`` in which unsealed contents may be changed.
     """
 
+    # Not a struct or a dataclass: what turns those into JSON must not find the fields.
     __slots__ = ("envelope", "fields", "home", "place")
 
     def __init__(

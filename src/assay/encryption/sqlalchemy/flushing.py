@@ -23,6 +23,7 @@ from assay.encryption.sqlalchemy.columns import Contents, envelope_of
 from assay.encryption.sqlalchemy.declaration import Sealed
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 
 
@@ -46,15 +47,14 @@ def seal_new_row(_mapper: object, _connection: object, instance: Any) -> None:
     owner = model.owner_of(held.get(model.owner))
     row_id = model.row_id_of([held.get(attribute) for attribute in model.key])
     for group in model.groups.values():
-        place = group.place(owner, row_id)
         contents = held.get(group.column)
         if contents is None:
             contents = Contents({}, None, None)
-        sealed = held[group.column] = _sealed(keys, group, owner, place, contents)
+        sealed = held[group.column] = _sealed(keys.rows(group, owner), contents, row_id)
         for field in group.fields:
             if field.index is not None:
                 value = sealed.fields[field.name]
-                held[field.index_column] = model.index_of(keys, owner, field.name, value)
+                held[field.index_column] = keys.index(model.indexes[field.name], owner, value)
 
 
 @event.listens_for(Sealed, "before_update", propagate=True)
@@ -85,29 +85,27 @@ def _seal_change(
         return
     owner = model.owner_of(getattr(instance, model.owner))
     row_id = model.row_id_of(state.key[1] if state.key is not None else ())
-    place = group.place(owner, row_id)
-    sealed = held[group.column] = _sealed(keys, group, owner, place, contents)
+    sealed = held[group.column] = _sealed(keys.rows(group, owner), contents, row_id)
     known = before.fields if type(before) is Contents else {}
     for field in group.fields:
         value = sealed.fields[field.name]
         if field.index is not None and known.get(field.name, UNSET) != value:
-            setattr(instance, field.index_column, model.index_of(keys, owner, field.name, value))
+            index = keys.index(model.indexes[field.name], owner, value)
+            setattr(instance, field.index_column, index)
 
 
-def _sealed(
-    keys: SessionKeys, group: SealedGroup, owner: str, place: bytes, contents: object
-) -> Contents:
+def _sealed(rows: OwnerRows, contents: object, row_id: bytes) -> Contents:
     """What was assigned to a sealed column, sealed for its place."""
     if type(contents) is Contents:
-        if contents.envelope is not None and contents.place == place:
+        if contents.envelope is not None and contents.place == rows.place(row_id):
             return contents
-        return group.seal(keys, owner, place, dict(contents.fields))
+        return rows.seal(dict(contents.fields), row_id, rows.current_key())
     if isinstance(contents, bytes):
         # An instance that was loaded elsewhere and merged, or made transient: the bytes count
         # only when they are this very row's envelope.
-        return group.open(keys, owner, place, contents)
+        return rows.open(contents, row_id)
     raise UnsealedWriteError(
-        f"expected the sealed column {group.column!r} to be left alone, found a value of type "
+        f"expected the sealed column {rows.group.column!r} to be left alone, found a value of type "
         f"{type(contents).__name__} assigned to it; assign the fields instead"
     )
 

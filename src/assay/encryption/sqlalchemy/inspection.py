@@ -102,7 +102,7 @@ def open_row(
     if isinstance(envelope, memoryview | bytearray):
         envelope = bytes(envelope)
     keys = SessionKeys(keyring, _OPENERS.setdefault(keyring, EnvelopeOpener()))
-    return part.open(keys, owner, part.place(owner, row_id), envelope).fields
+    return keys.rows(part, owner).open(envelope, row_id).fields
 
 
 def _describe(sealed: SealedModel) -> SealedTable:

@@ -36,9 +36,10 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     Raises:
         DeclarationError: the owner or the primary key cannot be bound to.
     """
-    declared = [value.field for value in vars(cls).values() if isinstance(value, SealedAttribute)]
-    if not declared:
+    attributes = [value for value in vars(cls).values() if isinstance(value, SealedAttribute)]
+    if not attributes:
         return
+    declared = [attribute.field for attribute in attributes]
     name = str(cls.__sealed_name__ or mapper.local_table.fullname)  # type: ignore[attr-defined]  # a table
     groups = {
         group: SealedGroup(
@@ -72,10 +73,12 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         encode_row_id=row_id_encoder([_row_id_kind(cls, column) for column in mapper.primary_key]),
         defaults=_defaults(mapper, (*key, cls.__owner__)),
     )
+    for attribute in attributes:
+        attribute.attach(cls.__sealed__)
     _guard(cls, cls.__owner__, _owner_changed)
-    for attribute in key:
-        if attribute != cls.__owner__:
-            _guard(cls, attribute, _row_id_changed)
+    for name_of_key in key:
+        if name_of_key != cls.__owner__:
+            _guard(cls, name_of_key, _row_id_changed)
 
 
 def _column(mapper: Mapper[Any], attribute: str) -> Column[Any]:

@@ -1,6 +1,4 @@
-"""What a sealed model declares, and how the groups of one of its rows are sealed and opened.
-
-Specification: ``spec/row-envelope.md``, "Sealing" and "Opening".
+"""What a sealed model declares.
 
 Example:
     >>> Document.__sealed__.fields["text"].group            # doctest: +SKIP
@@ -13,24 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from assay.core import DataKeyClass
-from assay.encryption.blind_index import DEFAULT_BITS, BlindIndex, BlindIndexValue, Transform
-from assay.encryption.envelope import envelope_key_id
-from assay.encryption.errors import MissingEnvelopeError, WrongKeyError
+from assay.encryption.blind_index import DEFAULT_BITS, BlindIndex, Transform
+from assay.encryption.errors import RowIdError
 from assay.encryption.frozen import freeze
-from assay.encryption.payload import decode_payload, encode_payload
-from assay.encryption.row_address import DEFAULT_GROUP, RowAddress
-from assay.encryption.sqlalchemy.columns import Contents
+from assay.encryption.payload import NATIVE_KINDS
+from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import (
     OwnerMissingError,
     RowIdMissingError,
     SealedValueError,
 )
-from assay.encryption.sqlalchemy.session_keys import SessionKeys
-from assay.keys import UnknownDataKeyError
 
 UNSET = object()
 """Stands for a value that nobody gave."""
+
+_FREEZES = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +77,39 @@ class SealedField:
         return f"{self.name}_index"
 
     def accept(self, value: object) -> object:
-        """The value as it is kept; dicts and lists are frozen copies.
+        """A value that was assigned, as it is kept; dicts and lists are frozen copies.
 
         Raises:
             SealedValueError: the type is another one than declared. The value is not shown.
         """
+        if value is None:
+            return None
         kind = self.kind
-        if type(value) is kind or value is None:
-            return freeze(value) if kind is dict or kind is list else value
-        if isinstance(value, kind) and kind in (dict, list):
-            return freeze(value)
+        if type(value) is kind or (kind in _FREEZES and isinstance(value, kind)):
+            return freeze(value) if kind in _FREEZES else value
         raise SealedValueError(
             f"expected {kind.__name__} for the sealed field {self.name!r}, found "
             f"{type(value).__name__}; convert it, so that it is read back as it was written"
         )
 
-    def make_default(self) -> object:
-        """The value of a field that nobody gave one.
+    def complete(self, value: object) -> object:
+        """A value that is about to be sealed, with the default for one that nobody gave.
+
+        Args:
+            value: as `accept` returned it, or `UNSET`.
 
         Raises:
-            SealedValueError: there is no default and it may not be null.
+            SealedValueError: None in a field that may not be null, or a default of another type.
         """
-        if self.default is UNSET:
-            return None
-        return self.accept(self.default() if callable(self.default) else self.default)
-
-    def refuse_null(self, value: object) -> None:
-        """Let values pass, and None where it is declared.
-
-        Raises:
-            SealedValueError: None in a field that may not be null.
-        """
+        if value is UNSET:
+            default = self.default() if callable(self.default) else self.default
+            value = None if default is UNSET else self.accept(default)
         if value is None and not self.nullable:
             raise SealedValueError(
                 f"expected a value for the sealed field {self.name!r}, found none; assign one, "
                 f"give it a default, or declare Mapped[{self.kind.__name__} | None]"
             )
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +122,9 @@ class SealedGroup:
         column: the attribute and column of the envelope.
         fields: the fields, in the order of their declaration.
         padded: whether the payload is padded.
+        kinds: name and type of each field.
+        freezes: the fields that hold dicts and lists.
+        plain: whether MessagePack has all their types itself, and nothing is padded.
     """
 
     name: str
@@ -139,73 +134,15 @@ class SealedGroup:
     padded: bool
     kinds: tuple[tuple[str, type], ...] = field(init=False)
     freezes: tuple[str, ...] = field(init=False)
+    plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Work out once what is needed for each row."""
         kinds = tuple((each.name, each.kind) for each in self.fields)
-        freezes = tuple(name for name, kind in kinds if kind is dict or kind is list)
         object.__setattr__(self, "kinds", kinds)
-        object.__setattr__(self, "freezes", freezes)
-
-    def place(self, owner: str, row_id: bytes) -> bytes:
-        """The associated data of one row."""
-        return RowAddress(owner, self.table, self.name, row_id).associated_data()
-
-    def seal(
-        self, keys: SessionKeys, owner: str, place: bytes, fields: dict[str, object]
-    ) -> Contents:
-        """Seal the fields of one row.
-
-        Raises:
-            SealedValueError: a field is None that may not be.
-            UnsupportedValueError: a value within a list or dict cannot be sealed.
-            assay.keys.KeysError: there is no data key to be had.
-        """
-        for each in self.fields:
-            value = fields.get(each.name, UNSET)
-            if value is UNSET:
-                value = fields[each.name] = each.make_default()
-            if value is None:
-                each.refuse_null(value)
-        payload = encode_payload(fields, padded=self.padded)
-        key = keys.keyring.current(owner, DataKeyClass.ROWS)
-        return Contents(fields, keys.sealer.seal_payload(key, place, payload), place)
-
-    def open(self, keys: SessionKeys, owner: str, place: bytes, envelope: object) -> Contents:
-        """Open the envelope of one row.
-
-        Raises:
-            EnvelopeError: one of its leaves.
-            MalformedPayloadError: authentic, but no map of fields.
-            SealedValueError: a field has another type than the model declares.
-            assay.keys.KeysError: the data key is not to be had.
-        """
-        if type(envelope) is not bytes:
-            raise MissingEnvelopeError(
-                f"expected an envelope in {self.table}.{self.column}, found "
-                f"{'NULL' if envelope is None else type(envelope).__name__}"
-            )
-        try:
-            key = keys.keyring.by_id(owner, DataKeyClass.ROWS, envelope[2:18])
-        except UnknownDataKeyError as exc:
-            key_id = envelope_key_id(envelope)
-            raise WrongKeyError(
-                f"expected an envelope under a data key of the row's owner, found one under "
-                f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
-            ) from exc
-        fields = decode_payload(keys.opener.open_payload(key, place, envelope))
-        for name, kind in self.kinds:
-            value = fields.get(name)
-            if type(value) is not kind and value is not None:
-                raise SealedValueError(
-                    f"expected {kind.__name__} in the sealed field {self.table}.{name} as the "
-                    f"model declares it, found {type(value).__name__} in the envelope; declare "
-                    "the type that was sealed"
-                )
-        for name in self.freezes:
-            if name in fields:
-                fields[name] = freeze(fields[name])
-        return Contents(fields, envelope, place)
+        object.__setattr__(self, "freezes", tuple(n for n, kind in kinds if kind in _FREEZES))
+        plain = not self.padded and all(kind in NATIVE_KINDS for _, kind in kinds)
+        object.__setattr__(self, "plain", plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,23 +194,12 @@ class SealedModel:
             RowIdMissingError: one of them is None.
             RowIdError: one of them is of another kind than declared.
         """
-        if None in values:
-            raise RowIdMissingError(
-                f"expected the primary key of {self.model.__name__} before its row is sealed, "
-                f"found none; assign {', '.join(self.key)} or give it a default"
-            )
-        return self.encode_row_id(values)
-
-    def index_of(
-        self, keys: SessionKeys, owner: str, field: str, value: object
-    ) -> BlindIndexValue | None:
-        """The blind index of a field's value, None for None.
-
-        Raises:
-            UnsupportedValueError: the transform does not accept the value.
-            assay.keys.KeysError: there is no index key to be had.
-        """
-        if value is None:
-            return None
-        key = keys.keyring.current(owner, DataKeyClass.INDEXES)
-        return self.indexes[field].compute(key, value)
+        try:
+            return self.encode_row_id(values)
+        except RowIdError:
+            if all(value is not None for value in values):
+                raise
+        raise RowIdMissingError(
+            f"expected the primary key of {self.model.__name__} before its row is sealed, found "
+            f"none; assign {', '.join(self.key)} or give it a default"
+        )

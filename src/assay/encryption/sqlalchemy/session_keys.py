@@ -1,35 +1,70 @@
 """The keyring that a session works with; it travels in ``Session.info``, never in a global.
 
 Example:
-    >>> SessionKeys.of(session).keyring.current("tenant-1", DataKeyClass.ROWS)  # doctest: +SKIP
+    >>> SessionKeys.of(session).rows(group, "tenant-1")       # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from assay.core import DataKeyClass
+from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
+from assay.encryption.generations import Generations
 from assay.encryption.sqlalchemy.errors import KeyringNotBoundError
+from assay.encryption.sqlalchemy.model import SealedGroup
+from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.keys import Keyring
 
 INFO_KEY = "assay.encryption.keys"
 """Under which name a session's ``info`` holds its keys."""
 
+_INDEXES = DataKeyClass.INDEXES
+
 
 class SessionKeys:
-    """A keyring and the ciphers derived from its keys, shared by the sessions of a factory.
+    """A keyring and what is derived from its keys, shared by the sessions of a factory.
 
     Args:
         keyring: has the owners' data keys.
         opener: keeps what is derived from them for reading.
     """
 
-    __slots__ = ("keyring", "opener", "sealer")
+    __slots__ = ("_indexers", "_rows", "keyring", "opener", "sealer")
 
     def __init__(self, keyring: Keyring, opener: EnvelopeOpener | None = None) -> None:
         self.keyring = keyring
         self.sealer = EnvelopeSealer()
         self.opener = opener or EnvelopeOpener()
+        self._rows: Generations[tuple[int, str], OwnerRows] = Generations(4096)
+        self._indexers: Generations[tuple[int, str], BlindIndexer] = Generations(4096)
+
+    def rows(self, group: SealedGroup, owner: str) -> OwnerRows:
+        """The rows of an owner in a group."""
+        place = (id(group), owner)
+        rows = self._rows.get(place)
+        if rows is None or rows.group is not group:
+            rows = OwnerRows(self.keyring, self.sealer, self.opener, group, owner)
+            self._rows.put(place, rows)
+        return rows
+
+    def index(self, index: BlindIndex, owner: str, value: object) -> BlindIndexValue | None:
+        """The blind index of a value, under the owner's newest index key.
+
+        Raises:
+            UnsupportedValueError: the transform does not accept the value.
+            assay.keys.KeysError: there is no index key to be had.
+        """
+        if value is None:
+            return None
+        place = (id(index), owner)
+        key = self.keyring.current(owner, _INDEXES)
+        indexer = self._indexers.get(place)
+        if indexer is None or indexer.key is not key or indexer.index is not index:
+            indexer = BlindIndexer(index, key)
+            self._indexers.put(place, indexer)
+        return indexer.compute(value)
 
     @staticmethod
     def of(session: Session) -> SessionKeys:
@@ -39,7 +74,7 @@ class SessionKeys:
             KeyringNotBoundError: `bind` was not called for it.
         """
         keys = session.info.get(INFO_KEY)
-        if not isinstance(keys, SessionKeys):
+        if type(keys) is not SessionKeys:
             raise KeyringNotBoundError(
                 "expected a session with a keyring, found none; call "
                 "assay.encryption.sqlalchemy.bind(session_factory, keyring) once, where the "

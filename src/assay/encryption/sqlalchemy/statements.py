@@ -14,9 +14,11 @@ from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
-from assay.encryption.sqlalchemy.model import SealedModel
+from assay.encryption.sqlalchemy.model import UNSET, SealedField, SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.searching import has_criteria, resolve
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.keys import DataKey
 
 
 @event.listens_for(Session, "do_orm_execute")
@@ -66,38 +68,60 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
         return  # then the sealed column has no value, and its default refuses
     keys = SessionKeys.of(execution.session)
     rows = [parameters] if isinstance(parameters, Mapping) else parameters
-    execution.parameters = [seal_row(keys, model, row) for row in rows]
+    seal = _RowSealer(keys, model)
+    execution.parameters = [seal(row) for row in rows]
 
 
-def seal_row(keys: SessionKeys, model: SealedModel, row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of an INSERT: its sealed fields become envelopes and blind indexes.
+class _RowSealer:
+    """Seals the rows of one INSERT; a key is asked for once for each owner."""
 
-    Args:
-        keys: seal it.
-        model: what it is a row of.
-        row: attribute to value.
+    def __init__(self, keys: SessionKeys, model: SealedModel) -> None:
+        self._keys = keys
+        self._model = model
+        self._groups = [(group, _name_and_kind(group)) for group in model.groups.values()]
+        self._owners: dict[str, list[tuple[OwnerRows, DataKey]]] = {}
 
-    Raises:
-        MappingError: see its leaves.
-        assay.keys.KeysError: there is no data key to be had.
-    """
-    plain = {name: value for name, value in row.items() if name not in model.fields}
-    for attribute, make in model.defaults.items():
-        if plain.get(attribute) is None:
-            plain[attribute] = make()
-    owner = model.owner_of(plain.get(model.owner))
-    row_id = model.row_id_of([plain.get(attribute) for attribute in model.key])
-    for group in model.groups.values():
-        fields = {
-            field.name: field.accept(row[field.name]) for field in group.fields if field.name in row
-        }
-        contents = group.seal(keys, owner, group.place(owner, row_id), fields)
-        plain[group.column] = contents
-        for field in group.fields:
-            if field.index is not None:
-                index = model.index_of(keys, owner, field.name, contents.fields[field.name])
-                plain[field.index_column] = index
-    return plain
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with envelopes and blind indexes instead of sealed fields."""
+        model, plain = self._model, dict(row)
+        for attribute, make in model.defaults.items():
+            if plain.get(attribute) is None:
+                plain[attribute] = make()
+        owner = plain.get(model.owner)
+        if type(owner) is not str or not owner:
+            owner = model.owner_of(owner)
+        row_id = model.row_id_of([plain.get(attribute) for attribute in model.key])
+        sealers = self._owners.get(owner) or self._begin_owner(owner)
+        for (group, expected), (rows, key) in zip(self._groups, sealers, strict=True):
+            fields = {}
+            for name, kind, field in expected:
+                value = plain.pop(name, UNSET)
+                if type(value) is kind:
+                    fields[name] = value
+                elif value is not UNSET:
+                    fields[name] = field.accept(value)
+            plain[group.column] = rows.seal(fields, row_id, key)
+            for name, index in model.indexes.items():
+                if name in fields:
+                    value = self._keys.index(index, owner, fields[name])
+                    plain[model.fields[name].index_column] = value
+        return plain
+
+    def _begin_owner(self, owner: str) -> list[tuple[OwnerRows, DataKey]]:
+        sealers = []
+        for group, _ in self._groups:
+            rows = self._keys.rows(group, owner)
+            sealers.append((rows, rows.current_key()))
+        self._owners[owner] = sealers
+        return sealers
+
+
+def _name_and_kind(group: SealedGroup) -> list[tuple[str, type | None, SealedField]]:
+    """For each field the type that is kept as it is; None for those that are frozen first."""
+    return [
+        (field.name, None if field.name in group.freezes else field.kind, field)
+        for field in group.fields
+    ]
 
 
 def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> None:

@@ -1,0 +1,129 @@
+"""Sealing and opening the rows of one owner in one group.
+
+Specification: ``spec/row-envelope.md``, "Sealing" and "Opening".
+
+Example:
+    >>> rows = OwnerRows(keyring, sealer, opener, group, "tenant-1")     # doctest: +SKIP
+    >>> rows.open(envelope, b"7").fields  # doctest: +SKIP
+    {'text': 'Dear Ada'}
+"""
+
+from __future__ import annotations
+
+from assay.core import DataKeyClass
+from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer, envelope_key_id
+from assay.encryption.errors import MissingEnvelopeError, WrongKeyError
+from assay.encryption.frozen import freeze
+from assay.encryption.payload import decode_payload, encode_checked_payload, encode_payload
+from assay.encryption.row_address import RowAddress
+from assay.encryption.sqlalchemy.columns import Contents
+from assay.encryption.sqlalchemy.errors import SealedValueError
+from assay.encryption.sqlalchemy.model import UNSET, SealedGroup
+from assay.keys import DataKey, Keyring, UnknownDataKeyError
+
+_ROWS = DataKeyClass.ROWS
+
+
+class OwnerRows:
+    """What does not change from row to row is worked out once.
+
+    Args:
+        keyring: has the owner's data keys.
+        sealer: seals.
+        opener: opens.
+        group: what is in the envelopes.
+        owner: whose rows they are.
+    """
+
+    __slots__ = ("_keyring", "_opener", "_owner", "_prefixes", "_sealer", "group")
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        sealer: EnvelopeSealer,
+        opener: EnvelopeOpener,
+        group: SealedGroup,
+        owner: str,
+    ) -> None:
+        self._keyring = keyring
+        self._sealer = sealer
+        self._opener = opener
+        self.group = group
+        self._owner = owner
+        self._prefixes: dict[int, bytes] = {}
+
+    def place(self, row_id: bytes) -> bytes:
+        """The associated data of a row."""
+        prefix = self._prefixes.get(len(row_id))
+        if prefix is None:
+            address = RowAddress(self._owner, self.group.table, self.group.name, row_id)
+            whole = address.associated_data()
+            prefix = self._prefixes[len(row_id)] = whole[: len(whole) - len(row_id)]
+        return prefix + row_id
+
+    def current_key(self) -> DataKey:
+        """The data key under which new envelopes are sealed.
+
+        Raises:
+            assay.keys.KeysError: there is none to be had.
+        """
+        return self._keyring.current(self._owner, _ROWS)
+
+    def seal(self, fields: dict[str, object], row_id: bytes, key: DataKey) -> Contents:
+        """Seal the fields of a row; those that nobody gave get their defaults.
+
+        Args:
+            fields: as `SealedField.accept` returned them; unknown fields pass too.
+            row_id: the encoded primary key.
+            key: see `current_key`.
+
+        Raises:
+            SealedValueError: a field is None that may not be.
+            UnsupportedValueError: a value within a list or dict cannot be sealed.
+        """
+        group = self.group
+        for field in group.fields:
+            if fields.get(field.name) is None:
+                fields[field.name] = field.complete(fields.get(field.name, UNSET))
+        if group.plain and len(fields) == len(group.fields):
+            payload = encode_checked_payload(fields)
+        else:
+            payload = encode_payload(fields, padded=group.padded)
+        place = self.place(row_id)
+        return Contents(fields, self._sealer.seal_payload(key, place, payload), place)
+
+    def open(self, envelope: object, row_id: bytes) -> Contents:
+        """Open the envelope of a row.
+
+        Raises:
+            EnvelopeError: one of its leaves.
+            MalformedPayloadError: authentic, but no map of fields.
+            SealedValueError: a field has another type than the model declares.
+            assay.keys.KeysError: the data key is not to be had.
+        """
+        if type(envelope) is not bytes:
+            raise MissingEnvelopeError(
+                f"expected an envelope in {self.group.table}.{self.group.column}, found "
+                f"{'NULL' if envelope is None else type(envelope).__name__}"
+            )
+        try:
+            key = self._keyring.by_id(self._owner, _ROWS, envelope[2:18])
+        except UnknownDataKeyError as exc:
+            key_id = envelope_key_id(envelope)
+            raise WrongKeyError(
+                f"expected an envelope under a data key of the row's owner, found one under "
+                f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
+            ) from exc
+        place = self.place(row_id)
+        fields = decode_payload(self._opener.open_payload(key, place, envelope))
+        for name, kind in self.group.kinds:
+            if type(fields.get(name)) is not kind and fields.get(name) is not None:
+                raise SealedValueError(
+                    f"expected {kind.__name__} in the sealed field {self.group.table}.{name} as "
+                    f"the model declares it, found {type(fields[name]).__name__} in the envelope; "
+                    "declare the type that was sealed"
+                )
+        for name in self.group.freezes:
+            if name in fields:
+                fields[name] = freeze(fields[name])
+        return Contents(fields, envelope, place)
