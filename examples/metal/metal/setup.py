@@ -151,7 +151,7 @@ def _software_token(
     settings: Settings, environment: MutableMapping[str, str]
 ) -> tuple[dict[str, str], str]:
     # Only here, so that an embedded key store needs no PKCS#11 library.
-    from assay.keys.pkcs11_sharing import initialise_token
+    from assay.keys import initialise_token
 
     library = _library()
     folder = settings.data / "softhsm"

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from assay.controls.asset import Bucket, Datastore
+from assay.controls.asset import Bucket, Datastore, Key
 from assay.controls.errors import CollectError
 from assay.controls.programme import Programme
 from assay.core import Clock, Progress, SilentProgress, SystemClock, resolve_reference, tools_home
@@ -26,7 +26,7 @@ from assay.core import Clock, Progress, SilentProgress, SystemClock, resolve_ref
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from assay.keys import Keyring, KeyService, KeySigner
+    from assay.keys import Custody, Keyring, KeyService, KeySigner
 
 
 class Context:
@@ -110,6 +110,18 @@ class Context:
         self._open.callback(signer.close)
         return signer
 
+    def custody(self, key: Key) -> Custody:
+        """Facts about a key, also of one that is kept so badly that it would not be opened."""
+        from assay.keys import key_custody
+
+        if self._given_service is not None:
+            return self._given_service.custody()
+        if key.purpose == "signing":
+            return self.signer().custody()
+        return key_custody(
+            self.value(key.uri), directory=self.directory, environment=self.environment
+        )
+
     def engine(self, url: str) -> Engine:
         """A database by its URL or reference; relative SQLite paths start at the programme."""
         from sqlalchemy.engine import make_url
@@ -125,13 +137,10 @@ class Context:
                 f"expected {url} to be an SQLAlchemy URL, found another text"
             ) from exc
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            database = self.directory / parsed.database
-            if not database.is_file():
-                raise CollectError(f"expected the database {parsed.database}, found no such file")
-            parsed = parsed.set(database=str(database))
+            parsed = parsed.set(database=str(self.directory / parsed.database))
         key = parsed.render_as_string(hide_password=False)
         if key not in self._engines:
-            engine = open_engine(key)
+            engine = open_engine(key, must_exist=True)
             self._open.callback(engine.dispose)
             self._engines[key] = engine
         return self._engines[key]

@@ -46,7 +46,7 @@ class SteppedClock:
 
 def to_rfc3339(moment: datetime) -> str:
     """Write a moment as RFC 3339 in UTC with microseconds: ``2026-01-02T03:04:05.000006Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def from_rfc3339(text: str) -> datetime:

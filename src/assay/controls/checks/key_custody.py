@@ -80,6 +80,7 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         generated_inside: whether the provider says that it made the key itself.
         attributes: what the provider says the key is and may.
         attempts: every door that was tried.
+        untried: doors that could not be tried, with the reason; they were not refused.
         store: the file of an embedded store.
         described_as: the token's own words about its maker and model.
         residual_risk: what somebody could still do.
@@ -91,6 +92,7 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generated_inside: bool | None
     attributes: dict[str, bool | None]
     attempts: tuple[Attempt, ...]
+    untried: tuple[str, ...]
     store: StoreFile | None
     described_as: str
     residual_risk: str
@@ -109,8 +111,7 @@ class KeyCustody:
         """Ask the key service for its facts, and try to export the key."""
         if not isinstance(asset, Key):
             raise CollectError(f"expected a key, found {asset.id}")
-        holder = context.key_service() if asset.purpose == "encryption" else context.signer()
-        custody = holder.custody()
+        custody = context.custody(asset)
         token, store = custody.token, custody.store
         return CustodyFacts(
             provider=custody.provider,
@@ -119,6 +120,7 @@ class KeyCustody:
             generated_inside=custody.origin.generated_inside,
             attributes=dict(custody.attributes),
             attempts=tuple(Attempt(a.door, a.refused, a.answer) for a in custody.export_attempts),
+            untried=tuple(custody.untried_doors),
             store=_store_file(store) if store else None,
             described_as=(
                 f"{token.token_manufacturer} {token.token_model}" if token else custody.provider
@@ -149,6 +151,13 @@ class KeyCustody:
                 return Result.error(
                     f"could not tell: the token does not say {missing}", facts.fidelity, unit="keys"
                 )
+        if facts.untried and not wrong:
+            return Result.error(
+                f"could not tell: {facts.untried[0]}",
+                facts.fidelity,
+                unit="keys",
+                findings=facts.untried,
+            )
         kind = {
             Fidelity.LIVE: "a hardware security module",
             Fidelity.EMULATED: "software, not a hardware security module",
@@ -207,7 +216,7 @@ def _wrong_with_file(store: StoreFile) -> list[str]:
 
 @contextmanager
 def _readable_store(folder: Path, inject: bool) -> Iterator[Twin]:
-    """An embedded key store, made with the cheapest passphrase stretching that is allowed."""
+    """An embedded key store in a folder of its own."""
     from assay.controls.twins.programme import twin_programme
     from assay.keys import create_key
 
@@ -216,7 +225,6 @@ def _readable_store(folder: Path, inject: bool) -> Iterator[Twin]:
     uri = "embedded:keys.json?passphrase-source=env:TWIN_PASSPHRASE"
     create_key(uri, directory=folder, environment=environment)
     with Context(folder, twin_programme(keys=uri), environment=environment) as context:
-        context.key_service()
         if inject:
             (folder / "keys.json").chmod(0o644)
         yield Twin(Key(id="kek", uri=uri, purpose="encryption"), context)

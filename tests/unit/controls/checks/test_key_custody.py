@@ -15,6 +15,7 @@ TOKEN = CustodyFacts(
         "sensitive": True, "extractable": False, "always_sensitive": True, "never_extractable": True,
     },
     attempts=(Attempt("read CKA_VALUE", True, "CKR_ATTRIBUTE_SENSITIVE"),),
+    untried=(),
     store=None,
     described_as="SoftHSM project SoftHSM v2",
     residual_risk="Whoever holds the token files and the PIN holds the keys.",
@@ -60,6 +61,12 @@ def test_a_key_that_came_out_fails():
 def test_an_imported_key_fails_and_an_unknown_origin_is_an_error():
     assert judged(TOKEN, generated_inside=False).status is Status.FAIL
     assert judged(TOKEN, generated_inside=None).status is Status.ERROR
+
+
+def test_a_door_that_could_not_be_tried_was_not_refused():
+    result = judged(TOKEN, untried=("wrap under another key: no such mechanism",))
+    assert result.status is Status.ERROR
+    assert "no such mechanism" in result.reason
 
 
 def test_without_an_attempt_nothing_can_be_told():
