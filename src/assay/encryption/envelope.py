@@ -115,9 +115,9 @@ class EnvelopeSealer:
             UnsupportedValueError: the payload has 2^31 bytes or more.
         """
         while True:
-            segment = self._segments.get(key.key_id)  # 4
+            segment = self._segments.young.get(key.key_id)  # 4
             if segment is None or segment.key is not key or segment.forks != _forks:
-                segment = self._begin_segment(key)
+                segment = self._find_segment(key)
             message = segment.next_message()
             if message >= self._limit:
                 self._begin_segment(key)
@@ -138,6 +138,12 @@ class EnvelopeSealer:
     def forget(self) -> None:
         """Drop all derived keys; the next envelope of each data key begins a new segment."""
         self._segments.clear()
+
+    def _find_segment(self, key: DataKey) -> _Segment:
+        segment = self._segments.get(key.key_id)
+        if segment is None or segment.key is not key or segment.forks != _forks:
+            segment = self._begin_segment(key)
+        return segment
 
     def _begin_segment(self, key: DataKey) -> _Segment:
         # Two threads may each begin one: both are good, and the later one is kept.
@@ -218,11 +224,12 @@ class EnvelopeOpener:
         """
         # A hit means that an envelope with this very version, suite, key id and segment was
         # judged before, so steps 1 to 4 are repeated only when something does not fit.
-        known = self._ciphers.get(envelope[:30])
+        known = self._ciphers.young.get(envelope[:30])
         if known is None or known[0] is not key:
-            decrypt = self._begin_reading(key, envelope)
-        else:
-            decrypt = known[1]
+            known = self._ciphers.get(envelope[:30])
+        if known is None or known[0] is not key:
+            known = self._begin_reading(key, envelope)
+        decrypt = known[1]
         try:
             return decrypt(envelope[30:42], envelope[42:], associated_data)  # 7
         except (InvalidTag, ValueError) as exc:
@@ -236,7 +243,7 @@ class EnvelopeOpener:
         """Drop all derived keys."""
         self._ciphers.clear()
 
-    def _begin_reading(self, key: DataKey, envelope: bytes) -> _Decrypt:
+    def _begin_reading(self, key: DataKey, envelope: bytes) -> tuple[DataKey, _Decrypt]:
         key_id = envelope_key_id(envelope)  # 1 to 3
         if key_id != key.key_id:  # 4
             raise WrongKeyError(
@@ -244,9 +251,9 @@ class EnvelopeOpener:
                 f"{key_id.hex()}; open it with the key of its owner that it names"
             )
         _refuse_other_class(key)
-        decrypt = derive_cipher(key.material, envelope[18:30]).decrypt  # 6
-        self._ciphers.put(envelope[:30], (key, decrypt))
-        return decrypt
+        known = (key, derive_cipher(key.material, envelope[18:30]).decrypt)  # 6
+        self._ciphers.put(envelope[:30], known)
+        return known
 
 
 _Decrypt = Callable[[bytes, bytes, bytes], bytes]

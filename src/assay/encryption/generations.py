@@ -25,20 +25,23 @@ class Generations(Generic[K, V]):
 
     Args:
         capacity: how many entries make a generation full.
+
+    Attributes:
+        young: what is new or was used lately; look here first where a call would cost too much.
     """
 
-    __slots__ = ("_capacity", "_old", "_young")
+    __slots__ = ("_capacity", "_old", "young")
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"expected room for at least one entry, found {capacity}")
         self._capacity = capacity
-        self._young: dict[K, V] = {}
+        self.young: dict[K, V] = {}
         self._old: dict[K, V] = {}
 
     def get(self, key: K) -> V | None:
         """The value, or None."""
-        value = self._young.get(key)
+        value = self.young.get(key)
         if value is None:
             value = self._old.get(key)
             if value is not None:
@@ -47,10 +50,10 @@ class Generations(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Keep a value; what was longest unused may go."""
-        if len(self._young) >= self._capacity:
-            self._old, self._young = self._young, {}
-        self._young[key] = value
+        if len(self.young) >= self._capacity:
+            self._old, self.young = self.young, {}
+        self.young[key] = value
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young, self._old = {}, {}
+        self.young, self._old = {}, {}

@@ -99,7 +99,7 @@ def _sealed(rows: OwnerRows, contents: object, row_id: bytes) -> Contents:
     if type(contents) is Contents:
         if contents.envelope is not None and contents.place == rows.place(row_id):
             return contents
-        return rows.seal(dict(contents.fields), row_id, rows.current_key())
+        return rows.seal(dict(contents.fields), row_id)
     if isinstance(contents, bytes):
         # An instance that was loaded elsewhere and merged, or made transient: the bytes count
         # only when they are this very row's envelope.

@@ -69,7 +69,18 @@ class OwnerRows:
         """
         return self._keyring.current(self._owner, _ROWS)
 
-    def seal(self, fields: dict[str, object], row_id: bytes, key: DataKey) -> Contents:
+    def seal(self, fields: dict[str, object], row_id: bytes) -> Contents:
+        """Seal the fields of a row and keep them at hand.
+
+        Raises:
+            SealedValueError: a field is None that may not be.
+            UnsupportedValueError: a value within a list or dict cannot be sealed.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        envelope = self.envelope(fields, row_id, self.current_key())
+        return Contents(fields, envelope, self.place(row_id))
+
+    def envelope(self, fields: dict[str, object], row_id: bytes, key: DataKey) -> bytes:
         """Seal the fields of a row; those that nobody gave get their defaults.
 
         Args:
@@ -89,8 +100,7 @@ class OwnerRows:
             payload = encode_checked_payload(fields)
         else:
             payload = encode_payload(fields, padded=group.padded)
-        place = self.place(row_id)
-        return Contents(fields, self._sealer.seal_payload(key, place, payload), place)
+        return self._sealer.seal_payload(key, self.place(row_id), payload)
 
     def open(self, envelope: object, row_id: bytes) -> Contents:
         """Open the envelope of a row.

@@ -50,21 +50,27 @@ class SessionKeys:
         return rows
 
     def index(self, index: BlindIndex, owner: str, value: object) -> BlindIndexValue | None:
-        """The blind index of a value, under the owner's newest index key.
+        """The blind index of a value; of None there is none, and no key is asked for.
 
         Raises:
             UnsupportedValueError: the transform does not accept the value.
             assay.keys.KeysError: there is no index key to be had.
         """
-        if value is None:
-            return None
+        return None if value is None else self.indexer(index, owner).compute(value)
+
+    def indexer(self, index: BlindIndex, owner: str) -> BlindIndexer:
+        """What computes a blind index under the owner's newest index key.
+
+        Raises:
+            assay.keys.KeysError: there is no index key to be had.
+        """
         place = (id(index), owner)
         key = self.keyring.current(owner, _INDEXES)
         indexer = self._indexers.get(place)
         if indexer is None or indexer.key is not key or indexer.index is not index:
             indexer = BlindIndexer(index, key)
             self._indexers.put(place, indexer)
-        return indexer.compute(value)
+        return indexer
 
     @staticmethod
     def of(session: Session) -> SessionKeys:

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, Session
 
+from assay.encryption.blind_index import BlindIndexer, BlindIndexValue
+from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.model import UNSET, SealedField, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
@@ -72,14 +74,22 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
     execution.parameters = [seal(row) for row in rows]
 
 
+_NO_FIELDS: dict[str, object] = {}
+
+
 class _RowSealer:
     """Seals the rows of one INSERT; a key is asked for once for each owner."""
 
     def __init__(self, keys: SessionKeys, model: SealedModel) -> None:
         self._keys = keys
         self._model = model
-        self._groups = [(group, _name_and_kind(group)) for group in model.groups.values()]
+        self._only_key = model.key[0] if len(model.key) == 1 else None
+        self._groups = [
+            (group, _name_and_kind(group), [field for field in group.fields if field.index])
+            for group in model.groups.values()
+        ]
         self._owners: dict[str, list[tuple[OwnerRows, DataKey]]] = {}
+        self._indexers: dict[tuple[str, str], BlindIndexer] = {}
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with envelopes and blind indexes instead of sealed fields."""
@@ -90,9 +100,12 @@ class _RowSealer:
         owner = plain.get(model.owner)
         if type(owner) is not str or not owner:
             owner = model.owner_of(owner)
-        row_id = model.row_id_of([plain.get(attribute) for attribute in model.key])
+        if self._only_key is not None:
+            row_id = model.row_id_of((plain.get(self._only_key),))
+        else:
+            row_id = model.row_id_of([plain.get(attribute) for attribute in model.key])
         sealers = self._owners.get(owner) or self._begin_owner(owner)
-        for (group, expected), (rows, key) in zip(self._groups, sealers, strict=True):
+        for (group, expected, indexed), (rows, key) in zip(self._groups, sealers, strict=True):
             fields = {}
             for name, kind, field in expected:
                 value = plain.pop(name, UNSET)
@@ -100,16 +113,24 @@ class _RowSealer:
                     fields[name] = value
                 elif value is not UNSET:
                     fields[name] = field.accept(value)
-            plain[group.column] = rows.seal(fields, row_id, key)
-            for name, index in model.indexes.items():
-                if name in fields:
-                    value = self._keys.index(index, owner, fields[name])
-                    plain[model.fields[name].index_column] = value
+            # Nobody reads the fields again: rows wait in memory as envelopes alone.
+            plain[group.column] = Contents(_NO_FIELDS, rows.envelope(fields, row_id, key), None)
+            for field in indexed:
+                plain[field.index_column] = self._index(owner, field.name, fields[field.name])
         return plain
+
+    def _index(self, owner: str, name: str, value: object) -> BlindIndexValue | None:
+        if value is None:
+            return None
+        indexer = self._indexers.get((owner, name))
+        if indexer is None:
+            indexer = self._keys.indexer(self._model.indexes[name], owner)
+            self._indexers[owner, name] = indexer
+        return indexer.compute(value)
 
     def _begin_owner(self, owner: str) -> list[tuple[OwnerRows, DataKey]]:
         sealers = []
-        for group, _ in self._groups:
+        for group, _, _ in self._groups:
             rows = self._keys.rows(group, owner)
             sealers.append((rows, rows.current_key()))
         self._owners[owner] = sealers
