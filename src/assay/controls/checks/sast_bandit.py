@@ -78,6 +78,8 @@ class SastBandit:
                 (minor, "minor findings"),
                 (facts.suppressed, "checks suppressed by nosec comments"),
                 (len(facts.excluded), "files excluded by the programme"),
+                (len(facts.installed), "folders of installed packages left out"),
+                (sum(facts.others.values()), "files with Python that bandit does not read"),
             )
             if count
         ]

@@ -18,10 +18,15 @@ def judged(**changes):
 
 
 def test_a_whole_and_clean_scan_passes():
-    result = judged(suppressed=2, excluded={"vendor/x.py": "not ours"})
+    result = judged(
+        suppressed=2, excluded={"vendor/x.py": "not ours"}, installed={"env": "a virtual environment"},
+        others={".ipynb": 3},
+    )  # fmt: skip
     assert result.status is Status.PASS
     assert "2 checks suppressed" in result.reason
     assert "1 files excluded" in result.reason
+    assert "1 folders of installed packages" in result.reason
+    assert "3 files with Python that bandit does not read" in result.reason
 
 
 @pytest.mark.parametrize("severity", ["medium", "high"])
