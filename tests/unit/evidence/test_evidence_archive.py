@@ -86,6 +86,41 @@ def test_every_change_of_every_byte_is_noticed(tmp_path, archive_of):
     Archive.open(path)
 
 
+def parts_of(data):
+    """Members, directory and end record of a file."""
+    offset = int.from_bytes(data[-6:-2], "little")
+    return data[:offset], data[offset:-22], data[-22:]
+
+
+def test_nothing_hides_between_members_directory_and_end(tmp_path, archive_of):
+    members, directory, _ = parts_of(archive_of({"a": b"one", "b": b"two"}))
+    end = archive_module._end_records
+    path = tmp_path / "archive"
+    for data in (
+        members + b"hidden" + directory + end(2, len(directory), len(members) + 6),
+        members + directory + b"hidden" + end(2, len(directory) + 6, len(members)),
+        members + directory + end(1, len(directory), len(members)),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(BundleFormError, match="nothing between"):
+            Archive.open(path)
+
+
+def test_a_member_is_where_the_one_before_it_ends(tmp_path, archive_of):
+    """A member within another would leave its own place free for anything."""
+    inner, _, _ = parts_of(archive_of({"b": b"two"}))
+    outer = archive_of({"a": inner, "b": b"two"})
+    members, directory, end = parts_of(outer)
+    place, within = members.rindex(inner), members.index(inner)
+    assert place != within
+    free = members[:place] + b"x" * len(inner)
+    moved = directory[:-5] + within.to_bytes(4, "little") + b"b"
+    assert len(moved) == len(directory)
+    (tmp_path / "archive").write_bytes(free + moved + end)
+    with pytest.raises(BundleFormError, match="without gaps"):
+        Archive.open(tmp_path / "archive")
+
+
 def test_names_in_another_order_are_not_written():
     writer = ArchiveWriter(io.BytesIO())
     writer.add("b", b"")

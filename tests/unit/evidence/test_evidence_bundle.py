@@ -57,6 +57,8 @@ from assay.ledger import (
     TlogProof,
     UnknownNoteKeyError,
     VerifierKey,
+    decode_entries,
+    encode_entries,
 )
 
 
@@ -463,3 +465,32 @@ def test_headers_read_as_they_were_written():
     for data in (b"", b"{}", b"[" * 100_000, b"1" * 5000, b"\xff"):
         with pytest.raises(BundleHeaderError):
             BundleHeader.from_bytes(data)
+
+
+def test_a_head_that_is_not_the_logs_makes_no_bundle(workshop, monkeypatch):
+    workshop.whole_run()
+    forged = Checkpoint("example.com/log", 3, bytes(32)).sign(workshop.signer)
+    real, notes = workshop.log.signed_head, [forged]
+    monkeypatch.setattr(workshop.log, "signed_head", lambda: notes.pop() if notes else real())
+    with pytest.raises(BundleRootError):
+        workshop.bundle()
+    assert not (workshop.folder / "bundle").exists()
+
+
+def test_a_file_that_changes_while_it_is_verified_is_noticed(workshop, monkeypatch):
+    """Between the step that computes the root and the steps that read what it covers."""
+    workshop.whole_run()
+    path, tile = workshop.bundle(), "tile/entries/000.p/3"
+    real, reads = Archive.read, []
+
+    def read(archive, name):
+        content = real(archive, name)
+        if name == tile:
+            reads.append(name)
+            if len(reads) > 1:
+                return encode_entries(decode_entries(content, 3)[::-1])
+        return content
+
+    monkeypatch.setattr(Archive, "read", read)
+    with pytest.raises(BundleRootError, match="it was changed"):
+        workshop.verify(path)

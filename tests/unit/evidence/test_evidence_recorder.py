@@ -249,6 +249,20 @@ def test_two_recorders_at_once_see_each_other(workshop):
     assert (bundle.unfinished_runs, bundle.gaps) == ((), ())
 
 
+def test_a_recorder_sees_what_others_recorded_even_when_it_is_not_asked_for_the_time(workshop):
+    first, second = workshop.recorder, workshop.new_recorder()
+    early = second.now()
+    workshop.tick(3)
+    workshop.start(assets=["db"])
+    planned = [PlannedCheck("rows", 1, "db")]
+    again = RunStarted("run-1", early, "0.1.0", sha256_hex(SCOPE), planned)
+    with pytest.raises(BooksError, match="to start once"):
+        second.record(again, [SCOPE])
+    second.record(RunStarted("run-2", early, "0.1.0", sha256_hex(SCOPE), planned), [SCOPE])
+    assert statement(workshop, 1).at == statement(workshop, 0).at > early
+    assert first.now() == statement(workshop, 1).at
+
+
 def test_drills_are_recorded_without_a_run(workshop):
     drill = DrillRecorded(
         "drill-1", workshop.recorder.now(), "rows", 1, "clear-row", True, "pass", "fail", ""
