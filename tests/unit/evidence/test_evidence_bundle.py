@@ -254,8 +254,8 @@ def test_a_full_disk_makes_no_bundle_and_spoils_none(workshop, monkeypatch, step
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def full_for_new_files(path, mode="r"):
-        return full() if "x" in mode else real_open(path, mode)
+    def full_for_new_files(path, mode="r", **kwargs):
+        return full() if "x" in mode else real_open(path, mode, **kwargs)
 
     with monkeypatch.context() as patched:
         if step == "write":
