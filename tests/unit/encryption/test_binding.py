@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import assay.encryption
 import assay.encryption.sqlalchemy
-from assay.encryption.sqlalchemy import KeyringNotBoundError, bind
+from assay.core import DataKeyClass, WrappedDataKey
+from assay.encryption.sqlalchemy import IndexKeyRotatedError, KeyringNotBoundError, bind
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
-from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
+from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService, data_key_id
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,59 @@ def test_keys_are_asked_for_once_however_many_rows(library: Any) -> None:
     with sessions() as session:
         assert len({each.text for each in session.scalars(select(library.Document))}) == 200
     assert (service.generated, service.unwrapped) == (2, 0)
+
+
+class Rotating:
+    """A keyring whose owner gets a second version of each key."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.service, self.table = MemoryKeyService(), MemoryDataKeyTable()
+        self.keyring = Keyring(self.service, self.table, monotonic=lambda: self.now)
+
+    def rotate(self, owner: str, key_class: DataKeyClass) -> None:
+        context = {"owner": owner, "class": key_class.value, "version": "2"}
+        material, wrapped = self.service.generate_data_key(context)
+        key_id = data_key_id(material)
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        self.table.add(
+            WrappedDataKey(owner, key_class, 2, key_id, self.service.uri, wrapped, moment)
+        )
+        self.now += 1000  # what is cached expires
+
+
+def test_rows_of_both_keys_are_read_after_a_rotation(library: Any) -> None:
+    keys = Rotating()
+    bind(library.sessions, keys.keyring)
+    before = library.add(text="before")
+    keys.rotate("north", DataKeyClass.ROWS)
+    after = library.add(text="after")
+    ids = {bytes(library.column("sealed", row))[2:18] for row in (before, after)}
+    assert len(ids) == 2
+    with library.sessions() as session:
+        found = session.scalars(
+            select(library.Document).where(library.Document.owner_email == "ada@example.com")
+        ).all()
+        assert {each.text for each in found} == {"before", "after"}
+        session.get(library.Document, before).text = "resealed"
+        session.commit()
+        assert session.get(library.Document, before).text == "resealed"
+    assert (
+        bytes(library.column("sealed", before))[2:18]
+        == bytes(library.column("sealed", after))[2:18]
+    )
+
+
+def test_a_search_that_could_miss_rows_after_a_rotation_is_refused(library: Any) -> None:
+    keys = Rotating()
+    bind(library.sessions, keys.keyring)
+    library.add()
+    keys.rotate("north", DataKeyClass.INDEXES)
+    row = library.add()
+    assert bytes(library.column("owner_email_index", row))[:3] == b"\x01\x00\x02"
+    document = library.Document
+    with library.sessions() as session, pytest.raises(IndexKeyRotatedError, match="version 2"):
+        session.scalars(select(document).where(document.owner_email == "ada@example.com")).all()
 
 
 def test_importing_the_room_is_light() -> None:

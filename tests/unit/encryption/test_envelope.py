@@ -124,6 +124,17 @@ def test_another_key_is_refused_even_when_the_right_one_was_used_before() -> Non
     assert opener.open(make_key(1), ADDRESS, envelope) == {"text": SECRET}
 
 
+def test_a_segment_belongs_to_the_key_and_not_to_its_id() -> None:
+    sealer = EnvelopeSealer()
+    sealer.seal(make_key(1), ADDRESS, {})
+    forged = DataKey("tenant-1", DataKeyClass.ROWS, 1, make_key(1).key_id, bytes(32))
+    envelope = sealer.seal(forged, ADDRESS, {"text": SECRET})
+
+    with pytest.raises(TamperedEnvelopeError):
+        EnvelopeOpener().open(make_key(1), ADDRESS, envelope)
+    assert EnvelopeOpener().open(forged, ADDRESS, envelope) == {"text": SECRET}
+
+
 def test_data_keys_of_another_class_are_refused() -> None:
     envelope = EnvelopeSealer().seal(make_key(1), ADDRESS, {})
     for key_class in (DataKeyClass.INDEXES, DataKeyClass.OBJECTS):

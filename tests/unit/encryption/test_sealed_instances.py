@@ -139,6 +139,21 @@ def test_dicts_and_lists_are_copied_and_cannot_be_changed_unnoticed(library: Any
         assert thing.mapping == {"a": [1], "b": 2}
 
 
+def test_row_ids_of_different_lengths(library: Any) -> None:
+    """What is kept from row to row is the place up to the row id, with the row id's length."""
+    owner = uuid4()
+    with library.sessions.begin() as session:
+        for part in (9, 10, 1000, -1):
+            session.add(library.Everything(part=part, name="x", owner=owner, a_text=f"{part}"))
+    key = library.keyring.current(str(owner), DataKeyClass.ROWS)
+    with library.engine.connect() as connection:
+        table = library.Everything.__table__
+        for part, envelope in connection.execute(select(table.c.part, table.c.sealed)):
+            row_id = encode_row_id(part, "x", owner)
+            address = RowAddress(str(owner), "everything", "default", row_id)
+            assert EnvelopeOpener().open(key, address, envelope)["a_text"] == f"{part}"
+
+
 def test_loading_opens_nothing_until_a_field_is_read(
     library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,11 +179,13 @@ def test_loading_opens_nothing_until_a_field_is_read(
 
 
 def test_changing_one_field_keeps_the_others_and_unknown_ones(library: Any) -> None:
-    row = library.add(text="one", body="kept")
+    row, day = library.add(text="one", body="kept"), date(1815, 12, 10)
     key = library.keyring.current("north", DataKeyClass.ROWS)
     address = RowAddress("north", "documents", "default", encode_row_id(row))
     newer = EnvelopeSealer().seal(
-        key, address, {"owner_email": "a@b", "text": "one", "pages": 9, "added later": [1]}
+        key,
+        address,
+        {"owner_email": "a@b", "text": "one", "pages": 9, "later": [1], "day": day, "uuid": row},
     )
     library.write("UPDATE documents SET sealed = :sealed", sealed=newer)
     content = library.column("sealed_content", row)
@@ -178,7 +195,7 @@ def test_changing_one_field_keeps_the_others_and_unknown_ones(library: Any) -> N
 
     envelope = library.column("sealed", row)
     assert EnvelopeOpener().open(key, address, envelope) == {
-        "owner_email": "a@b", "text": "two", "pages": 9, "added later": [1],
+        "owner_email": "a@b", "text": "two", "pages": 9, "later": [1], "day": day, "uuid": row,
     }  # fmt: skip
     assert envelope[:42] != newer[:42]
     assert library.column("sealed_content", row) == content, "the other group is left alone"
@@ -326,7 +343,9 @@ def test_merging_an_unread_instance_changes_nothing(library: Any, statements: li
         detached = session.get(library.Document, row)
     with library.sessions() as session:
         del statements[:]
-        assert session.merge(detached).text == "one"
+        merged = session.merge(detached)
+        assert not session.is_modified(merged)
+        assert merged.text == "one"
         session.commit()
         assert not [s for s in statements if s.startswith("UPDATE")]
 
@@ -531,6 +550,8 @@ def test_a_stored_row_keeps_its_owner_and_its_key(library: Any) -> None:
         session.flush()
         for expired in (False, True):
             if expired:
+                session.expire(document)
+                document.tenant_id = "north"
                 session.expire(document)
             with pytest.raises(OwnerChangedError, match=r"Document\.tenant_id"):
                 document.tenant_id = "south"

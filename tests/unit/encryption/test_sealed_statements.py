@@ -9,17 +9,21 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import (
     CompoundSelect,
+    LargeBinary,
     and_,
     bindparam,
+    cast,
     delete,
     desc,
     event,
     exists,
     func,
     insert,
+    literal,
     not_,
     or_,
     select,
+    text,
     union_all,
     update,
 )
@@ -157,6 +161,7 @@ def test_an_owner_that_need_not_hold_does_not_narrow(library: Any, find: Any) ->
         "north grace", "south ada", "south alan",
     }  # fmt: skip
     assert find(document.tenant_id != "north", email) == {"south ada"}
+    assert find(document.tenant_id.not_in(["north"]), email) == {"south ada"}
 
 
 def test_owners_that_come_as_parameters(library: Any, rows: Any, parameters: list[Any]) -> None:
@@ -436,6 +441,14 @@ def test_inserts_that_nobody_could_seal_are_refused(library: Any) -> None:
         lambda s: s.execute(insert(document).values({**row, "tenant_id": "south"})),
         lambda s: s.execute(insert(document).values(id=uuid4(), tenant_id="north")),
         lambda s: s.execute(insert(document).from_select(["id"], select(document.id))),
+        lambda s: s.execute(
+            insert(document).from_select(
+                ["id", "tenant_id", "sealed", "sealed_content"],
+                select(
+                    literal(uuid4().hex), document.tenant_id, *[cast(SECRET, LargeBinary)] * 2
+                ).select_from(text("(SELECT 'north' AS tenant_id) AS documents")),
+            )
+        ),
         lambda s: s.execute(
             upsert.on_conflict_do_update(
                 index_elements=["id"], set_={"sealed": upsert.excluded.sealed}

@@ -22,6 +22,7 @@ from assay.encryption.sqlalchemy.binding import bind
 from assay.encryption.sqlalchemy.declaration import Sealed, sealed
 from assay.encryption.sqlalchemy.errors import (
     DeclarationError,
+    IndexKeyRotatedError,
     KeyringNotBoundError,
     MappingError,
     MissingFieldError,
@@ -46,6 +47,7 @@ _LISTENERS = (_mapping, _flushing, _statements)
 __all__ = [
     "DeclarationError",
     "Equality",
+    "IndexKeyRotatedError",
     "KeyringNotBoundError",
     "MappingError",
     "MissingFieldError",

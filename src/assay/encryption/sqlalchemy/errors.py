@@ -17,6 +17,7 @@
         ├── MissingFieldError        an envelope without a field that the model needs
         ├── UnopenedError            a field of a detached instance that was never opened
         ├── UnsealedPickleError      an instance with values that are not sealed yet
+        ├── IndexKeyRotatedError     a search that could miss rows under an older index key
         └── TooManyOwnersError       a search among more owners than is sensible
 
 SQLAlchemy would wrap errors that are raised while a statement runs in one of its own, and print
@@ -88,6 +89,10 @@ class UnopenedError(MappingError):
 
 class UnsealedPickleError(MappingError):
     """An instance cannot be pickled while it holds values that are not sealed."""
+
+
+class IndexKeyRotatedError(MappingError):
+    """An owner has a newer index key, and rows may still be indexed under an older one."""
 
 
 class TooManyOwnersError(MappingError):

@@ -17,10 +17,11 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from assay.core import DataKeyClass
-from assay.encryption.sqlalchemy.errors import TooManyOwnersError
+from assay.encryption.sqlalchemy.errors import IndexKeyRotatedError, TooManyOwnersError
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
 from assay.encryption.sqlalchemy.model import SealedModel
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.keys import DataKey
 
 MOST_OWNERS = 1000
 """Among how many owners a search tries all, when its statement does not say whose rows it means."""
@@ -56,6 +57,7 @@ def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
 
     Raises:
         TooManyOwnersError: there are more than 1000 owners to try.
+        IndexKeyRotatedError: rows may be indexed under a key that is not searched.
         assay.keys.KeysError: a key is not to be had.
     """
     given = parameters if isinstance(parameters, Mapping) else {}
@@ -73,10 +75,24 @@ def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
 def _blind(element: BlindCriterion, keys: SessionKeys, owners: Sequence[str]) -> Any:
     model: SealedModel = element.entity_key.mapper.class_.__sealed__
     index = model.indexes[element.field.name]
-    found = (keys.keyring.existing(owner, DataKeyClass.INDEXES) for owner in owners)
-    wanted = [index.compute(key, value) for key in found if key for value in element.values]
+    wanted = []
+    for owner in owners:
+        key = keys.keyring.existing(owner, DataKeyClass.INDEXES)
+        if key is not None:
+            _refuse_rotated(key)
+            indexer = keys.indexer(index, owner)
+            wanted += [indexer.compute(value) for value in element.values]
     column = element.index_column
     return column.not_in(wanted) if element.negated else column.in_(wanted)
+
+
+def _refuse_rotated(key: DataKey) -> None:
+    # A search under the newest key alone would silently miss the rows of the others.
+    if key.version > 1:
+        raise IndexKeyRotatedError(
+            f"expected the first index key of an owner, found version {key.version}: rows may "
+            "still be indexed under an older one, which is not searched; search by another column"
+        )
 
 
 def _all_owners(element: BlindCriterion, keys: SessionKeys) -> Sequence[str]:

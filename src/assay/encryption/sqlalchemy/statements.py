@@ -53,12 +53,6 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
             f"expected rows to insert into {model.name}, found a SELECT of which the database "
             f"would make rows that nobody seals; {way_out}"
         )
-    named = _names(statement) & model.fields.keys()
-    if named:
-        raise UnsealedWriteError(
-            f"expected the sealed fields of {model.name} in rows beside the statement, found "
-            f"{', '.join(sorted(named))} among its own values; {way_out}"
-        )
     conflict = statement._post_values_clause  # noqa: SLF001 - there is no other way to see it
     if conflict is not None and "nothing" not in conflict.__visit_name__:
         raise UnsealedWriteError(
@@ -146,20 +140,14 @@ def _name_and_kind(group: SealedGroup) -> list[tuple[str, type | None, SealedFie
 
 
 def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> None:
+    # Sealed fields among the values are refused by `SealedExpression`, before it comes to this.
+    named = _names(statement)
     rows = parameters if isinstance(parameters, list) else []
-    named = _names(statement).union(*rows)
-    bound = {model.owner, *model.key} & _names(statement)
-    bound |= {model.owner} & named
-    sealed = named & model.fields.keys()
-    if sealed:
-        raise UnsealedWriteError(
-            f"expected an UPDATE of unsealed columns of {model.name}, found {_list(sealed)}, which "
-            "the database cannot seal; load the rows, assign the fields, and flush"
-        )
+    bound = ({model.owner, *model.key} & named) | ({model.owner} & set().union(*rows))
     if bound:
         raise UnsealedWriteError(
             f"expected an UPDATE that leaves the owner and the primary key of {model.name} alone, "
-            f"found {_list(bound)}; the envelopes are bound to them"
+            f"found {', '.join(sorted(bound))}; the envelopes are bound to them"
         )
 
 
@@ -171,7 +159,3 @@ def _names(statement: Any) -> set[str]:
             names |= {str(getattr(column, "key", column)) for column in row}
     ordered = getattr(statement, "_ordered_values", None) or ()
     return names | {str(getattr(column, "key", column)) for column, _ in ordered}
-
-
-def _list(names: set[str]) -> str:
-    return ", ".join(sorted(names))
