@@ -84,8 +84,10 @@ def test_a_contender_that_reads_something_else_is_noticed(
     bench: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "read", lambda instances: [("", "", "")] * len(instances))
+    engine = create_engine("sqlite://", poolclass=StaticPool)
     with pytest.raises(SystemExit, match="read back"):
-        bench.run_orm(create_engine("sqlite://", poolclass=StaticPool), 5, 1)
+        bench.run_orm(engine, 5, 1)
+    engine.dispose()
 
 
 def test_ratios_are_those_of_medians(bench: ModuleType) -> None:

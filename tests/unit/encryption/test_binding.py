@@ -105,6 +105,7 @@ def test_threads_share_a_factory(library: Any, tmp_path: Path, keyring: Keyring)
     engine.dispose()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_goes_on_with_other_nonces(
     library: Any, tmp_path: Path, keyring: Keyring
 ) -> None:

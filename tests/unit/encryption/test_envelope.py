@@ -253,6 +253,7 @@ def _sealed_in_child(sealer: EnvelopeSealer, key: DataKey, count: int) -> list[b
     return envelopes
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_no_nonce_repeats_over_a_fork() -> None:
     sealer, key = EnvelopeSealer(), make_key(1)
     envelopes = [sealer.seal(key, ADDRESS, {}) for _ in range(5)]
@@ -264,6 +265,7 @@ def test_no_nonce_repeats_over_a_fork() -> None:
     assert len({nonce_of(envelope) for envelope in everything}) == 25
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_what_was_being_sealed_while_the_process_forked_is_sealed_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
