@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,9 +145,17 @@ def programme_schema() -> bytes:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Assay programme file",
         **reference,
-        "$defs": definitions,
+        "$defs": {name: _described(definition) for name, definition in definitions.items()},
     }
     return (json.dumps(schema, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _described(definition: dict[str, Any]) -> dict[str, Any]:
+    """A definition with a docstring's first sentence, spelled alike by every Python."""
+    if "description" not in definition:
+        return definition
+    summary = inspect.cleandoc(definition["description"]).partition("\n")[0]
+    return {**definition, "description": summary}
 
 
 def _check_ids(programme: Programme, source: YamlSource) -> None:
