@@ -17,7 +17,7 @@ run: $(SCANNERS)  ## set up everything, run the reference company's programme, w
 	@$(PYTHON) examples/metal/run.py
 
 test: $(SCANNERS)  ## set up everything, run all tests
-	@scripts/system-packages softhsm2 postgresql chromium
+	@scripts/system-packages softhsm2 postgresql mariadb-server chromium
 	@$(PYTHON) -m pytest -n auto --dist loadgroup $(TESTS)
 
 check: $(SYNCED)  ## style, types, imports, docstrings

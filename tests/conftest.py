@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,21 @@ def _chromium() -> bool:
     return bool(shutil.which("chromium") or shutil.which("chromium-browser"))
 
 
+def _mariadb() -> bool:
+    return bool(
+        (shutil.which("mariadbd") or Path("/usr/sbin/mariadbd").exists())
+        and shutil.which("mariadb-install-db")
+    )
+
+
+def _go() -> bool:
+    return bool(shutil.which("go"))
+
+
+def _rclone() -> bool:
+    return bool(shutil.which("rclone") or Path(sys.executable).with_name("rclone").exists())
+
+
 def _bandit() -> bool:
     from assay.core import tools_home
     from assay.scan import bandit_tool
@@ -57,6 +73,9 @@ _PRESENT: dict[str, Callable[[], bool]] = {
     "softhsm2": _softhsm2,
     "postgresql": _postgresql,
     "chromium": _chromium,
+    "go": _go,
+    "mariadb": _mariadb,
+    "rclone": _rclone,
     "bandit": _bandit,
     "sslyze": _sslyze,
 }
