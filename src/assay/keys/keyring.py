@@ -27,6 +27,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from assay.core import (
@@ -103,6 +104,9 @@ class Keyring:
         cache_ttl_seconds: how long an unwrapped key is used before the service is asked again;
             also how long another process's newer version may go unseen.
         cache_entries: how many unwrapped keys are kept at most.
+        settling_seconds: how long a rotated index key is only read before it is written under;
+            twice the time-to-live when None. Every process that shares the table must have a
+            shorter time-to-live than this.
         monotonic: seconds that never go back.
     """
 
@@ -115,6 +119,7 @@ class Keyring:
         events: EventSink | None = None,
         cache_ttl_seconds: float = 300,
         cache_entries: int = 10_000,
+        settling_seconds: float | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
@@ -122,17 +127,23 @@ class Keyring:
         self._clock = clock or SystemClock()
         self._events = events or IgnoredEvents()
         self._ttl_seconds = cache_ttl_seconds
+        settling = 2 * cache_ttl_seconds if settling_seconds is None else settling_seconds
+        self._settling = timedelta(seconds=settling)
         self._monotonic = monotonic
         self._current: ExpiringCache[tuple[str, DataKeyClass], DataKey]
         self._current = ExpiringCache(cache_entries)
         self._by_id: ExpiringCache[tuple[str, DataKeyClass, bytes], DataKey]
         self._by_id = ExpiringCache(cache_entries)
+        self._versions: ExpiringCache[tuple[str, DataKeyClass], tuple[DataKey, ...]]
+        self._versions = ExpiringCache(cache_entries)
         self._lock = threading.Lock()
         self._flights: dict[tuple[str, DataKeyClass], _Flight] = {}
         _KEYRINGS.add(self)
 
     def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
-        """The newest version of an owner's key; the first one is made when there is none.
+        """The key to write under: an owner's newest; the first one is made when there is none.
+
+        A rotated index key is not written under while it settles, see `rotate`.
 
         Raises:
             KeyCommitmentError: the unwrapped key is not the one that its id commits to.
@@ -177,7 +188,7 @@ class Keyring:
         return key
 
     def existing(self, owner: str, key_class: DataKeyClass) -> DataKey | None:
-        """The newest version of an owner's key, or None; never makes one.
+        """What `current` gives, or None when the owner has no key; never makes one.
 
         Raises:
             KeyCommitmentError: the unwrapped key is not the one that its id commits to.
@@ -189,6 +200,69 @@ class Keyring:
             entry.used = True
             return entry.value
         return self._find(owner, key_class, None, create=False)
+
+    def versions(self, owner: str, key_class: DataKeyClass) -> tuple[DataKey, ...]:
+        """All versions of an owner's key, oldest first; empty when there is none.
+
+        Kept for the time-to-live: another process's newer version may go unseen as long.
+
+        Raises:
+            KeyCommitmentError: an unwrapped key is not the one that its id commits to.
+            UnwrapError: a stored key does not open under this KEK for this owner.
+            KeyServiceError: the key service failed.
+        """
+        now = self._monotonic()
+        kept = self._versions.get((owner, key_class), now)
+        if kept is not None:
+            return kept
+        rows = self._table.versions(owner, key_class)
+        rows = sorted(rows, key=lambda row: row.version)
+        keys = tuple(self.by_id(owner, key_class, row.key_id) for row in rows)
+        if keys:  # that there is none may change at any moment, and must be seen then
+            with self._lock:
+                self._versions.put((owner, key_class), keys, now + self._ttl_seconds)
+        return keys
+
+    def rotate(self, owner: str, key_class: DataKeyClass) -> DataKey:
+        """Make a new version of an owner's key; what was sealed under older ones still opens.
+
+        Row and object keys are written under at once. An index key settles first: for
+        ``settling_seconds`` it is among the `versions` that searches look for, and `current` still
+        gives the older one. So no process writes an index that another one, whose cache is older,
+        would not search for. See `settles_at`.
+
+        Returns:
+            The new version. When another process rotates at the same moment: its version.
+
+        Raises:
+            UnknownDataKeyError: the owner has no key of this class yet, so there is none to rotate.
+            KeyServiceError: the key service failed; nothing has changed.
+        """
+        rows = self._table.versions(owner, key_class)
+        if not rows:
+            raise UnknownDataKeyError(
+                f"expected an owner with a data key of class {key_class.value} to rotate, found "
+                "none; the first one is made when something is sealed for the owner"
+            )
+        key = self._make(owner, key_class, max(row.version for row in rows) + 1)
+        with self._lock:
+            self._versions.entries.pop((owner, key_class), None)
+        return key
+
+    def settles_at(self, owner: str, key_class: DataKeyClass) -> datetime | None:
+        """From when on the newest version is written under; None when it is already.
+
+        Raises:
+            UnknownDataKeyError: the owner has no key of this class.
+        """
+        rows = self._table.versions(owner, key_class)
+        if not rows:
+            raise UnknownDataKeyError(
+                f"expected an owner with a data key of class {key_class.value}, found none"
+            )
+        newest = max(rows, key=lambda row: row.version)
+        in_use = self._in_use(rows)
+        return None if newest is in_use else newest.created_at + self._settling
 
     def owners(self, key_class: DataKeyClass) -> Sequence[str]:
         """Every owner who has a key of the class, sorted."""
@@ -237,28 +311,41 @@ class Keyring:
         self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
     ) -> DataKey | None:
         rows = self._table.versions(owner, key_class)
-        newest = max(rows, key=lambda row: row.version, default=None)
+        in_use = self._in_use(rows) if rows else None
         if key_id is not None:
             row = next((row for row in rows if row.key_id == key_id), None)
-            return None if row is None else self._unwrap(row, is_newest=row is newest)
-        if newest is not None:
-            return self._unwrap(newest, is_newest=True)
-        return self._make_first(owner, key_class) if create else None
+            return None if row is None else self._unwrap(row, in_use=row is in_use)
+        if in_use is not None:
+            return self._unwrap(in_use, in_use=True)
+        return self._make(owner, key_class, 1) if create else None
 
-    def _make_first(self, owner: str, key_class: DataKeyClass) -> DataKey:
-        context = _context(owner, key_class, 1)
+    def _in_use(self, rows: Sequence[WrappedDataKey]) -> WrappedDataKey:
+        """Which of an owner's versions is written under: the newest that has settled."""
+        oldest = min(row.version for row in rows)
+        now = self._clock.now()
+        settled = [
+            row
+            for row in rows
+            if row.key_class is not DataKeyClass.INDEXES
+            or row.version == oldest
+            or row.created_at + self._settling <= now
+        ]
+        return max(settled, key=lambda row: row.version)
+
+    def _make(self, owner: str, key_class: DataKeyClass, version: int) -> DataKey:
+        context = _context(owner, key_class, version)
         material, wrapped = self._service.generate_data_key(context)
         if len(material) != DATA_KEY_BYTES:
             raise KeysError(
                 f"expected a data key of {DATA_KEY_BYTES} bytes from {self._service.uri}, found "
                 f"{len(material)}"
             )
-        key = DataKey(owner, key_class, 1, data_key_id(material), material)
+        key = DataKey(owner, key_class, version, data_key_id(material), material)
         row = WrappedDataKey(
-            owner, key_class, 1, key.key_id, self._service.uri, wrapped, self._clock.now()
+            owner, key_class, version, key.key_id, self._service.uri, wrapped, self._clock.now()
         )
         if self._table.add(row):
-            self._keep(key, is_newest=True)
+            self._keep(key, in_use=version == 1 or key_class is not DataKeyClass.INDEXES)
             self._emit("data-key.created", key)
             return key
         # Another writer was first: its key is the owner's, ours was never used.
@@ -268,9 +355,10 @@ class Keyring:
                 "expected the data key of the writer who was first, found none: the key table "
                 "says that the place is taken and shows nobody in it"
             )
-        return self._unwrap(max(rows, key=lambda row: row.version), is_newest=True)
+        newest = max(rows, key=lambda row: row.version)
+        return self._unwrap(newest, in_use=newest is self._in_use(rows))
 
-    def _unwrap(self, row: WrappedDataKey, *, is_newest: bool) -> DataKey:
+    def _unwrap(self, row: WrappedDataKey, *, in_use: bool) -> DataKey:
         context = _context(row.owner, row.key_class, row.version)
         try:
             material = self._service.unwrap(row.wrapped, context)
@@ -289,15 +377,15 @@ class Keyring:
                 "the key table was altered"
             )
         key = DataKey(row.owner, row.key_class, row.version, row.key_id, material)
-        self._keep(key, is_newest=is_newest)
+        self._keep(key, in_use=in_use)
         self._emit("data-key.unwrapped", key)
         return key
 
-    def _keep(self, key: DataKey, *, is_newest: bool) -> None:
+    def _keep(self, key: DataKey, *, in_use: bool) -> None:
         expires = self._monotonic() + self._ttl_seconds
         with self._lock:
             self._by_id.put((key.owner, key.key_class, key.key_id), key, expires)
-            if is_newest:
+            if in_use:
                 self._current.put((key.owner, key.key_class), key, expires)
 
     def _emit(self, kind: str, key: DataKey) -> None:

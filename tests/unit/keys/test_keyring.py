@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -386,3 +386,119 @@ def test_a_forked_child_has_the_keys_and_fresh_locks() -> None:
         os.kill(child, 9)
         os.waitpid(child, 0)
     assert status == 0
+
+
+def test_a_rotated_row_key_is_written_under_at_once_and_the_older_still_opens() -> None:
+    service, table, events = MemoryKeyService(), MemoryDataKeyTable(), RecordedEvents()
+    keyring = Keyring(service, table, clock=SteppedClock(MOMENT), events=events)
+    first = keyring.current("a", ROWS)
+    second = keyring.rotate("a", ROWS)
+    assert (second.version, second.owner, second.key_class) == (2, "a", ROWS)
+    assert second.material != first.material
+    assert keyring.current("a", ROWS) is second
+    assert keyring.existing("a", ROWS) is second
+    assert keyring.by_id("a", ROWS, first.key_id) is first
+    assert keyring.settles_at("a", ROWS) is None
+    assert Keyring(service, table).current("a", ROWS).version == 2
+    assert [event.details["version"] for event in events.events] == ["1", "2"]
+    assert [row.version for row in table.versions("a", ROWS)] == [1, 2]
+
+
+def test_a_rotated_index_key_is_read_before_it_is_written_under() -> None:
+    service, table, clock, seconds = (
+        MemoryKeyService(),
+        MemoryDataKeyTable(),
+        SteppedClock(MOMENT),
+        Seconds(),
+    )
+    keyring = Keyring(service, table, clock=clock, cache_ttl_seconds=300, monotonic=seconds)
+    first = keyring.current("a", INDEXES)
+    assert keyring.settles_at("a", INDEXES) is None
+    second = keyring.rotate("a", INDEXES)
+    assert [key.version for key in keyring.versions("a", INDEXES)] == [1, 2]
+    assert keyring.current("a", INDEXES) is first
+    assert keyring.settles_at("a", INDEXES) == MOMENT + timedelta(seconds=600)
+    # Read by id, it must not slip into the place of the key in use.
+    other = Keyring(service, table, clock=clock, monotonic=Seconds())
+    assert other.by_id("a", INDEXES, second.key_id).version == 2
+    assert other.current("a", INDEXES).version == 1
+    seconds.now = 599
+    clock.set(MOMENT + timedelta(seconds=599))
+    assert keyring.current("a", INDEXES).version == 1
+    seconds.now = 900
+    clock.set(MOMENT + timedelta(seconds=600))
+    assert keyring.current("a", INDEXES).version == 2
+    assert keyring.settles_at("a", INDEXES) is None
+    assert [key.version for key in keyring.versions("a", INDEXES)] == [1, 2]
+
+
+def test_no_process_searches_without_a_version_that_another_writes_under() -> None:
+    service, table, clock, seconds = (
+        MemoryKeyService(),
+        MemoryDataKeyTable(),
+        SteppedClock(MOMENT),
+        Seconds(),
+    )
+    writer = Keyring(service, table, clock=clock, cache_ttl_seconds=300, monotonic=seconds)
+    reader = Keyring(service, table, clock=clock, cache_ttl_seconds=300, monotonic=seconds)
+    writer.current("a", INDEXES)
+    reader.versions("a", INDEXES)
+    writer.rotate("a", INDEXES)
+    for second in range(0, 1500, 50):
+        seconds.now = second
+        clock.set(MOMENT + timedelta(seconds=second))
+        cold = Keyring(service, table, clock=clock, cache_ttl_seconds=300, monotonic=seconds)
+        written = cold.current("a", INDEXES).version
+        searched = {key.version for key in reader.versions("a", INDEXES)}
+        assert written in searched, f"after {second} seconds"
+    assert written == 2
+
+
+def test_all_versions_are_unwrapped_once_and_an_owner_without_one_is_asked_for_again() -> None:
+    service, table = MemoryKeyService(), MemoryDataKeyTable()
+    keyring = Keyring(service, table)
+    assert keyring.versions("a", ROWS) == ()
+    other = Keyring(service, table)
+    other.current("a", ROWS)
+    other.rotate("a", ROWS)
+    assert [key.version for key in keyring.versions("a", ROWS)] == [1, 2]
+    assert service.unwrapped == 2
+    assert keyring.versions("a", ROWS) is keyring.versions("a", ROWS)
+    assert service.unwrapped == 2
+    other.rotate("a", ROWS)
+    assert [key.version for key in keyring.versions("a", ROWS)] == [1, 2], "kept for a while"
+    keyring.rotate("a", ROWS)
+    assert [key.version for key in keyring.versions("a", ROWS)] == [1, 2, 3, 4]
+
+
+def test_an_owner_without_a_key_has_none_to_rotate() -> None:
+    table = MemoryDataKeyTable()
+    keyring = Keyring(MemoryKeyService(), table)
+    with pytest.raises(UnknownDataKeyError, match="to rotate, found none"):
+        keyring.rotate("a", ROWS)
+    with pytest.raises(UnknownDataKeyError, match="class indexes, found none"):
+        keyring.settles_at("a", INDEXES)
+    assert table.versions("a", ROWS) == []
+
+
+def test_who_rotates_at_the_same_moment_as_another_gets_the_others_version() -> None:
+    service = MemoryKeyService()
+
+    class Raced(MemoryDataKeyTable):
+        """Another process adds the same version first."""
+
+        def add(self, key: WrappedDataKey) -> bool:
+            if key.version == 2 and not super().versions(key.owner, key.key_class)[1:]:
+                context = {"owner": "a", "class": "rows", "version": "2"}
+                material, wrapped = service.generate_data_key(context)
+                row = replace(key, key_id=data_key_id(material), wrapped=wrapped)
+                super().add(row)
+            return super().add(key)
+
+    table = Raced()
+    keyring = Keyring(service, table)
+    keyring.current("a", ROWS)
+    key = keyring.rotate("a", ROWS)
+    assert key.version == 2
+    assert table.versions("a", ROWS)[1].key_id == key.key_id
+    assert keyring.current("a", ROWS) is key
