@@ -174,6 +174,8 @@ def xaes_vectors() -> dict[str, Any]:
     }
 
 
+OBJECT_ID = bytes.fromhex("6745c0de8f3a4b5c6d7e8f90")
+
 ROW_CASES: list[tuple[str, tuple[Any, ...], str, bool, dict[str, Any]]] = [
     ("text", (ROW,), "default", False, {"owner_email": "ada@example.com", "text": "Dear Ada"}),
     ("no-fields", (7,), "default", False, {}),
@@ -226,6 +228,8 @@ ROW_CASES: list[tuple[str, tuple[Any, ...], str, bool, dict[str, Any]]] = [
         {"map": {"a": [1, {"b": None}], "c": {"d": date(2000, 1, 1)}}, "list": []},
     ),
     ("padded", (ROW,), "default", True, {"text": "x" * 300}),
+    ("object-id-key", (OBJECT_ID,), "default", False, {"text": "x"}),
+    ("object-id-in-a-composite-key", (OBJECT_ID, 7), "default", False, {"text": "x"}),
 ]
 
 
@@ -296,6 +300,11 @@ def refused_rows(key: DataKey, good: bytes) -> list[dict[str, Any]]:
             "error": "TamperedEnvelopeError",
         },
         {"name": "other-kind", "primary_key": [to_typed(1)], "error": "TamperedEnvelopeError"},
+        {
+            "name": "short-object-id",
+            "primary_key": [to_typed(OBJECT_ID[:-1])],
+            "error": "RowIdError",
+        },
         {"name": "other-table", "table": "uploads", "error": "TamperedEnvelopeError"},
         {"name": "other-group", "group": "content", "error": "TamperedEnvelopeError"},
         {"name": "other-owner", "owner": "tenant-2", "error": "WrongKeyError"},

@@ -22,6 +22,7 @@ from assay.encryption.errors import RowIdError
 
 LABEL = b"assay row v1"
 DEFAULT_GROUP = "default"
+OBJECT_ID_BYTES = 12
 
 
 class RowIdKind(StrEnum):
@@ -30,6 +31,7 @@ class RowIdKind(StrEnum):
     UUID = "uuid"
     INTEGER = "integer"
     TEXT = "text"
+    OBJECT_ID = "object-id"
 
 
 class RowAddress(msgspec.Struct, frozen=True):
@@ -65,16 +67,16 @@ def _prefix(tenant: str, table: str, group: str, row_id_bytes: int) -> bytes:
     return pae([LABEL, *pieces, bytes(row_id_bytes)])[: -row_id_bytes or None]
 
 
-def encode_row_id(*key: UUID | int | str) -> bytes:
+def encode_row_id(*key: UUID | int | str | bytes) -> bytes:
     """The row id of a primary key.
 
     Args:
         key: the values of the key's columns, in their order; each of exactly the type UUID, int
-            or str.
+            or str, or the 12 bytes of an ObjectId.
 
     Returns:
-        For one column its encoding (UUID: 16 bytes; int: decimal ASCII; str: UTF-8), for several
-        the PAE of their encodings.
+        For one column its encoding (UUID: 16 bytes; int: decimal ASCII; str: UTF-8; ObjectId: 12
+        bytes), for several the PAE of their encodings.
 
     Raises:
         RowIdError: no column, or a value of another type.
@@ -109,11 +111,12 @@ def _kind_of(value: object) -> RowIdKind:
         (UUID, RowIdKind.UUID),
         (int, RowIdKind.INTEGER),
         (str, RowIdKind.TEXT),
+        (bytes, RowIdKind.OBJECT_ID),
     ):
         if type(value) is type_:
             return kind
     raise RowIdError(
-        f"expected a primary key of UUID, int or str, found {type(value).__name__}; "
+        f"expected a primary key of UUID, int, str or ObjectId, found {type(value).__name__}; "
         "convert it, or give the table a key of one of these"
     )
 
@@ -140,6 +143,14 @@ def _encode_text(value: object) -> bytes:
     raise RowIdError("expected a primary key of valid Unicode text, found a lone surrogate")
 
 
+def _encode_object_id(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise _another_kind("ObjectId (its 12 bytes)", value)
+    if len(value) != OBJECT_ID_BYTES:
+        raise RowIdError(f"expected the {OBJECT_ID_BYTES} bytes of an ObjectId, found {len(value)}")
+    return value
+
+
 def _another_kind(expected: str, value: object) -> RowIdError:
     return RowIdError(
         f"expected a primary key of type {expected} as declared, found {type(value).__name__}"
@@ -150,4 +161,5 @@ _ENCODERS: dict[RowIdKind, Callable[[object], bytes]] = {
     RowIdKind.UUID: _encode_uuid,
     RowIdKind.INTEGER: _encode_integer,
     RowIdKind.TEXT: _encode_text,
+    RowIdKind.OBJECT_ID: _encode_object_id,
 }

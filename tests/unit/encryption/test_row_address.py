@@ -14,6 +14,7 @@ from assay.encryption import RowAddress, RowIdError, RowIdKind, encode_row_id
 from assay.encryption.row_address import row_id_encoder
 
 KEY = UUID("018f4e5a-7d2c-7b61-9c41-2f3a4b5c6d7e")
+OBJECT_ID = bytes.fromhex("6745c0de8f3a4b5c6d7e8f90")
 
 
 def test_each_kind_has_its_encoding() -> None:
@@ -22,6 +23,7 @@ def test_each_kind_has_its_encoding() -> None:
     assert encode_row_id(-17) == b"-17"
     assert encode_row_id(10**30) == b"1" + b"0" * 30
     assert encode_row_id("ä\u030a") == "ä\u030a".encode()
+    assert encode_row_id(OBJECT_ID) == OBJECT_ID
     assert encode_row_id(1, "a") == pae([b"1", b"a"])
 
 
@@ -33,12 +35,21 @@ class Name(str):
     __slots__ = ()
 
 
-@pytest.mark.parametrize("value", [None, True, 1.0, b"1", Level.ONE, Name("a"), (1,), "\ud800"])
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 1.0, b"1", b"", bytes(13), bytearray(12), Level.ONE, Name("a"), (1,), "\ud800"],
+)
 def test_other_kinds_are_refused(value: object) -> None:
     with pytest.raises(RowIdError, match="expected"):
         encode_row_id(value)  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(RowIdError):
         encode_row_id(1, value)  # type: ignore[arg-type]  # the same
+
+
+def test_bytes_of_another_length_are_no_object_id() -> None:
+    for wrong in (OBJECT_ID[:-1], OBJECT_ID + b"\0", b""):
+        with pytest.raises(RowIdError, match="12 bytes"):
+            row_id_encoder([RowIdKind.OBJECT_ID])([wrong])
 
 
 def test_a_key_without_columns_is_refused() -> None:
@@ -47,10 +58,15 @@ def test_a_key_without_columns_is_refused() -> None:
 
 
 def test_an_encoder_refuses_other_kinds_than_declared() -> None:
-    for kind, good in ((RowIdKind.UUID, KEY), (RowIdKind.INTEGER, 1), (RowIdKind.TEXT, "1")):
+    for kind, good in (
+        (RowIdKind.UUID, KEY),
+        (RowIdKind.INTEGER, 1),
+        (RowIdKind.TEXT, "1"),
+        (RowIdKind.OBJECT_ID, OBJECT_ID),
+    ):
         encode = row_id_encoder([kind])
         assert encode([good])
-        for bad in (KEY, 1, "1", True, Level.ONE, Name("1"), None):
+        for bad in (KEY, 1, "1", OBJECT_ID, True, Level.ONE, Name("1"), None):
             if bad is good:
                 continue
             with pytest.raises(RowIdError, match="as declared"):

@@ -65,6 +65,12 @@ def test_row_envelopes(generator, vectors) -> None:
         assert opener.open(key, address, envelope) == fields, case["name"]
 
 
+def _open(opener: EnvelopeOpener, key: DataKey, case, primary_key) -> dict[str, object]:
+    row_id = encode_row_id(*primary_key)
+    address = RowAddress(case["owner"], case["table"], case["group"], row_id)
+    return opener.open(key, address, bytes.fromhex(case["envelope"]))
+
+
 def test_refused_row_envelopes(generator, vectors) -> None:
     file = vectors("row-envelope")
     keys, opener = _row_keys(file), EnvelopeOpener()
@@ -72,10 +78,9 @@ def test_refused_row_envelopes(generator, vectors) -> None:
     assert len(file["refused"]) >= 20
     for case in file["refused"]:
         whole = {**good, **case}
-        row_id = encode_row_id(*(generator.from_typed(value) for value in whole["primary_key"]))
-        address = RowAddress(whole["owner"], whole["table"], whole["group"], row_id)
+        key = [generator.from_typed(value) for value in whole["primary_key"]]
         with pytest.raises(room.EncryptionError) as raised:
-            opener.open(keys[whole["owner"]], address, bytes.fromhex(whole["envelope"]))
+            _open(opener, keys[whole["owner"]], whole, key)
         assert type(raised.value).__name__ == case["error"], case["name"]
     address = RowAddress("tenant-1", good["table"], good["group"], bytes.fromhex(good["row_id"]))
     assert opener.open(keys["tenant-1"], address, bytes.fromhex(good["envelope"]))
