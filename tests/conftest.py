@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.tamper_matrix import ATTACKS, Attack
 
 settings.register_profile(
     "assay", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -106,3 +107,9 @@ def repository() -> Path:
 def tools_of_the_checkout() -> None:
     """Tests use the tool environments of the checkout, unless told otherwise."""
     os.environ.setdefault("ASSAY_TOOLS", str(REPOSITORY / ".tools"))
+
+
+@pytest.fixture(params=ATTACKS, ids=lambda attack: attack.name.replace(" ", "-"))
+def attack(request: pytest.FixtureRequest) -> Attack:
+    """Each attack of the tamper matrix in turn; see ``tests/tamper_matrix.py``."""
+    return request.param
