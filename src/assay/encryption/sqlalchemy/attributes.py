@@ -28,6 +28,7 @@ from assay.encryption.sqlalchemy.model import (
     envelope_column,
 )
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.encryption.sqlalchemy.transition import plaintext_fields
 
 
 class SealedExtension(InspectionAttrExtensionType):
@@ -99,9 +100,11 @@ class SealedAttribute(InspectionAttrInfo):
 
     def _read(self, instance: Any) -> object:
         contents = contents_of(instance, self._model, self._group)
-        if contents is None or contents.envelope is None:
+        if contents is None:
             return None  # a new instance without a value yet, as with any other attribute
         value = contents.fields.get(self._name)
+        if contents.envelope is None and instance_state(instance).key is None:
+            return value
         if value is None and not self.field.nullable:
             raise MissingFieldError(
                 f"expected the field {self._name!r} in the row's envelope, found none: the row was "
@@ -127,6 +130,8 @@ def contents_of(instance: Any, model: SealedModel, group: SealedGroup) -> Conten
         loaded = getattr(instance, group.column)  # expired or deferred: SQLAlchemy loads it
     if type(loaded) is Contents:
         return loaded
+    if loaded is None and group.in_transition:
+        return Contents(plaintext_fields(instance, group), None, None)
     session = state.session
     if session is None:
         raise UnopenedError(

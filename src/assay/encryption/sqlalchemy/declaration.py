@@ -21,7 +21,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column
+from sqlalchemy import JSON
+from sqlalchemy.orm import Mapped, MappedAsDataclass, MappedColumn, mapped_column
 
 from assay.encryption.blind_index import index_size_bytes
 from assay.encryption.row_address import DEFAULT_GROUP
@@ -51,6 +52,8 @@ class SealedDeclaration:
     group: str
     index: Equality | None
     default: object
+    plaintext: str | MappedColumn[Any] | None = None
+    retired: str | None = None
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Refuse a class on which SQLAlchemy would take this for a column in the clear.
@@ -69,7 +72,12 @@ class SealedDeclaration:
 
 
 def sealed(
-    *, group: str = DEFAULT_GROUP, index: Equality | None = None, default: object = UNSET
+    *,
+    group: str = DEFAULT_GROUP,
+    index: Equality | None = None,
+    default: object = UNSET,
+    plaintext: str | MappedColumn[Any] | None = None,
+    retired: str | None = None,
 ) -> Any:
     """Declare a sealed field; its annotation ``Mapped[type]`` says what it holds.
 
@@ -82,8 +90,13 @@ def sealed(
             default group's column is ``sealed``.
         index: how rows can be found by this field; without one they cannot.
         default: the value of a new row when none is given, or a function that makes one.
+        plaintext: the column that has held the field in the clear and is still in the table, by
+            its name, or as a ``mapped_column`` with its name when its type is a special one. Both
+            are written, until all rows are sealed; see `assay.encryption.sqlalchemy.transition`.
+        retired: the name of that column once it is neither read nor written any more, until it is
+            dropped (``assay seal contract``).
     """
-    return SealedDeclaration(group, index, default)
+    return SealedDeclaration(group, index, default, plaintext, retired)
 
 
 class Sealed:
@@ -156,7 +169,18 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
     fields = []
     for name, each in declared.items():
         kind, nullable = _kind_of(cls, name, annotations.pop(name, None))
-        field = SealedField(name, each.group, kind, nullable, each.default, each.index)
+        field = SealedField(
+            name,
+            each.group,
+            kind,
+            nullable,
+            each.default,
+            each.index,
+            _column_name(cls, name, each),
+            each.retired,
+        )
+        if each.plaintext is not None:
+            _declare_plaintext(cls, field, each.plaintext)
         if each.index is not None and kind not in each.index.transform.accepts:
             raise DeclarationError(
                 f"expected a type that the transform {each.index.transform.name!r} accepts for "
@@ -166,7 +190,10 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
         fields.append(field)
     for group in dict.fromkeys(field.group for field in fields):
         envelope = mapped_column(
-            EnvelopeType(), nullable=False, default=refuse_default, sort_order=_BEHIND_ALL_OTHERS
+            EnvelopeType(),
+            nullable=_is_in_transition(cls, group, fields),
+            default=refuse_default,
+            sort_order=_BEHIND_ALL_OTHERS,
         )
         _add_column(cls, envelope_column(group), envelope)
     for field in fields:
@@ -180,6 +207,45 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
                 sort_order=_BEHIND_ALL_OTHERS,
             )
             _add_column(cls, field.index_column, index)
+
+
+def _column_name(cls: type, name: str, declared: SealedDeclaration) -> str | None:
+    """The name of a field's plaintext column, or None when it has none."""
+    if declared.plaintext is None:
+        return None
+    found = declared.plaintext
+    column = found if isinstance(found, str) else found.column.name
+    if not column or declared.retired is not None:
+        raise DeclarationError(
+            f"expected {cls.__name__}.{name} to name one column in the clear, as plaintext while "
+            "it is written or as retired when it is not any more, found "
+            f"{'both' if column else 'a mapped_column without a name'}"
+        )
+    return column
+
+
+def _declare_plaintext(cls: type, field: SealedField, given: str | MappedColumn[Any]) -> None:
+    kind: Any = field.kind
+    if isinstance(given, str):
+        special = (JSON(none_as_null=True),) if kind in (dict, list) else ()
+        given = mapped_column(given, *special, nullable=True)
+    _add_column(cls, field.plaintext_attribute, given)
+    annotations = vars(cls)["__annotations__"]  # it holds those of the sealed fields
+    annotations[field.plaintext_attribute] = Mapped[kind | None]
+
+
+def _is_in_transition(cls: type, group: str, fields: list[SealedField]) -> bool:
+    """Whether a group's fields also stand in the clear: all of them, or none."""
+    without = [field.name for field in fields if field.group == group and field.plaintext is None]
+    if len(without) == sum(field.group == group for field in fields):
+        return False
+    if without:
+        raise DeclarationError(
+            f"expected every field of the group {group!r} of {cls.__name__} to name its plaintext "
+            f"column while one of them does, found none for {', '.join(without)}: a row without "
+            "an envelope would have no value for it; put it into another group"
+        )
+    return True
 
 
 def _add_column(cls: type, name: str, column: object) -> None:

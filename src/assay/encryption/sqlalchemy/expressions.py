@@ -27,6 +27,7 @@ from assay.encryption.sqlalchemy.errors import (
     UnsealedWriteError,
 )
 from assay.encryption.sqlalchemy.model import SealedField
+from assay.encryption.sqlalchemy.transition import with_unsealed_rows
 
 _EQUAL = {operators.eq: False, operators.ne: True}
 _NULL = {operators.is_: False, operators.is_not: True, operators.eq: False, operators.ne: True}
@@ -78,8 +79,13 @@ class SealedExpression(PropComparator[Any]):
                 "sealed(index=Equality(...)), or load the rows and compare them there"
             )
         if op in _NULL and len(other) == 1 and other[0] is None:
-            column = self._index_column
-            result: ColumnElement[Any] = column.is_not(None) if _NULL[op] else column.is_(None)
+            negated = _NULL[op]
+            result: ColumnElement[Any] = with_unsealed_rows(
+                self.field,
+                self.entity,
+                _is_null(self._index_column, negated=negated),
+                lambda plain: _is_null(plain, negated=negated),
+            )
             return result
         if op in _EQUAL and len(other) == 1:
             return self._criterion([other[0]], negated=_EQUAL[op])
@@ -145,6 +151,10 @@ class SealedExpression(PropComparator[Any]):
             )
 
         return refuse
+
+
+def _is_null(column: Any, *, negated: bool) -> Any:
+    return column.is_not(None) if negated else column.is_(None)
 
 
 class BlindCriterion(ColumnElement[bool]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.base import instance_state
@@ -25,6 +25,7 @@ from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.encryption.sqlalchemy.transition import claim, write_plaintext
 
 
 @event.listens_for(Sealed, "before_insert", propagate=True)
@@ -55,13 +56,16 @@ def seal_new_row(_mapper: object, _connection: object, instance: Any) -> None:
             if field.index is not None:
                 value = sealed.fields[field.name]
                 held[field.index_column] = keys.index(model.indexes[field.name], owner, value)
+            if field.plaintext is not None:
+                held[field.plaintext_attribute] = sealed.fields[field.name]
 
 
 @event.listens_for(Sealed, "before_update", propagate=True)
-def seal_changed_row(_mapper: object, _connection: object, instance: Any) -> None:
+def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> None:
     """Seal the groups of a row in which a field was assigned.
 
     Raises:
+        StaleDataError: another writer changed the row during a transition.
         MappingError: see its leaves.
         assay.keys.KeysError: there is no data key to be had.
     """
@@ -71,11 +75,15 @@ def seal_changed_row(_mapper: object, _connection: object, instance: Any) -> Non
     state = instance_state(instance)
     for group in model.groups.values():
         if group.column in state.committed_state:
-            _seal_change(state, model, group, instance)
+            _seal_change(state, model, group, instance, connection)
 
 
 def _seal_change(
-    state: InstanceState[Any], model: SealedModel, group: SealedGroup, instance: Any
+    state: InstanceState[Any],
+    model: SealedModel,
+    group: SealedGroup,
+    instance: Any,
+    connection: Connection,
 ) -> None:
     keys = _keys(state)
     held = state.dict
@@ -83,9 +91,13 @@ def _seal_change(
     if _same(before, contents):
         set_committed_value(instance, group.column, before)
         return
+    if group.in_transition:
+        claim(connection, state, model, group)
     owner = model.owner_of(getattr(instance, model.owner))
     row_id = model.row_id_of(state.key[1] if state.key is not None else ())
     sealed = held[group.column] = _sealed(keys.rows(group, owner), contents, row_id)
+    if group.in_transition:
+        write_plaintext(instance, group, sealed.fields)
     known = before.fields if type(before) is Contents else {}
     for field in group.fields:
         value = sealed.fields[field.name]

@@ -25,6 +25,7 @@ from assay.encryption.sqlalchemy.errors import (
     RowIdChangedError,
 )
 from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel, envelope_column
+from assay.encryption.sqlalchemy.transition import refuse_plaintext_write
 
 _ROW_ID_KINDS = {UUID: RowIdKind.UUID, int: RowIdKind.INTEGER, str: RowIdKind.TEXT}
 
@@ -75,6 +76,9 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     )
     for attribute in attributes:
         attribute.attach(cls.__sealed__)
+        if attribute.field.plaintext is not None:
+            plaintext = getattr(cls, attribute.field.plaintext_attribute)
+            event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)
     _guard(cls, cls.__owner__, _owner_changed)
     for name_of_key in key:
         if name_of_key != cls.__owner__:

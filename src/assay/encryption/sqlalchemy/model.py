@@ -62,6 +62,8 @@ class SealedField:
         nullable: whether it may be None.
         default: a value, a function without arguments that makes one, or `UNSET`.
         index: the blind index that is declared for it, or None.
+        plaintext: the column in the clear that is written along during a transition, or None.
+        retired: the column in the clear that is no longer used and still there, or None.
     """
 
     name: str
@@ -70,11 +72,18 @@ class SealedField:
     nullable: bool
     default: object
     index: Equality | None
+    plaintext: str | None = None
+    retired: str | None = None
 
     @property
     def index_column(self) -> str:
         """The attribute and column of its blind index."""
         return f"{self.name}_index"
+
+    @property
+    def plaintext_attribute(self) -> str:
+        """The attribute of the column in the clear, during a transition."""
+        return f"{self.name}_plaintext"
 
     def accept(self, value: object) -> object:
         """A value that was assigned, as it is kept; dicts and lists are frozen copies.
@@ -125,6 +134,7 @@ class SealedGroup:
         kinds: name and type of each field.
         freezes: the fields that hold dicts and lists.
         plain: whether MessagePack has all their types itself, and nothing is padded.
+        in_transition: whether the fields stand in columns in the clear as well.
     """
 
     name: str
@@ -135,6 +145,7 @@ class SealedGroup:
     kinds: tuple[tuple[str, type], ...] = field(init=False)
     freezes: tuple[str, ...] = field(init=False)
     plain: bool = field(init=False)
+    in_transition: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Work out once what is needed for each row."""
@@ -143,6 +154,8 @@ class SealedGroup:
         object.__setattr__(self, "freezes", tuple(n for n, kind in kinds if kind in _FREEZES))
         plain = not self.padded and all(kind in NATIVE_KINDS for _, kind in kinds)
         object.__setattr__(self, "plain", plain)
+        in_transition = any(each.plaintext is not None for each in self.fields)
+        object.__setattr__(self, "in_transition", in_transition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from assay.encryption.sqlalchemy.errors import IndexKeyRotatedError, TooManyOwne
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
 from assay.encryption.sqlalchemy.model import SealedModel
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.encryption.sqlalchemy.transition import with_unsealed_rows
 from assay.keys import DataKey
 
 MOST_OWNERS = 1000
@@ -83,7 +84,15 @@ def _blind(element: BlindCriterion, keys: SessionKeys, owners: Sequence[str]) ->
             indexer = keys.indexer(index, owner)
             wanted += [indexer.compute(value) for value in element.values]
     column = element.index_column
-    return column.not_in(wanted) if element.negated else column.in_(wanted)
+    sealed = column.not_in(wanted) if element.negated else column.in_(wanted)
+    return with_unsealed_rows(
+        element.field,
+        element.entity,
+        sealed,
+        lambda plain: (
+            plain.not_in(element.values) if element.negated else plain.in_(element.values)
+        ),
+    )
 
 
 def _refuse_rotated(key: DataKey) -> None:

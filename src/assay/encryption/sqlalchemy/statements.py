@@ -20,6 +20,7 @@ from assay.encryption.sqlalchemy.model import UNSET, SealedField, SealedGroup, S
 from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.searching import has_criteria, resolve
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
+from assay.encryption.sqlalchemy.transition import refuse_named_plaintext
 from assay.keys import DataKey
 
 
@@ -109,6 +110,9 @@ class _RowSealer:
                     fields[name] = field.accept(value)
             # Nobody reads the fields again: rows wait in memory as envelopes alone.
             plain[group.column] = Contents(_NO_FIELDS, rows.envelope(fields, row_id, key), None)
+            if group.in_transition:
+                for field in group.fields:
+                    plain[field.plaintext_attribute] = fields[field.name]
             for field in indexed:
                 plain[field.index_column] = self._index(owner, field.name, fields[field.name])
         return plain
@@ -143,6 +147,7 @@ def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> No
     # Sealed fields among the values are refused by `SealedExpression`, before it comes to this.
     named = _names(statement)
     rows = parameters if isinstance(parameters, list) else []
+    refuse_named_plaintext(model, named.union(*rows))
     bound = ({model.owner, *model.key} & named) | ({model.owner} & set().union(*rows))
     if bound:
         raise UnsealedWriteError(

@@ -1,0 +1,54 @@
+"""What adoption refuses, one name for each reason.
+
+::
+
+    EncryptionError
+    └── AdoptionError
+        ├── NothingToAdoptError      no model says that a column is on its way
+        ├── AdoptionBlockedError     the table cannot be sealed as it is
+        ├── NotExpandedError         the columns or the trigger are not there yet
+        ├── NotVerifiedError         nobody verified the rows lately, or they did not pass
+        ├── MigrationError           a migration cannot be written or applied
+        ├── CheckpointError          a checkpoint that this release did not write
+        └── PurgeError               the plaintext cannot be removed from the storage
+
+Example:
+    >>> issubclass(NotExpandedError, AdoptionError)
+    True
+"""
+
+from __future__ import annotations
+
+from assay.encryption.errors import EncryptionError
+
+
+class AdoptionError(EncryptionError):
+    """A table cannot be moved from plaintext to envelopes like this."""
+
+
+class NothingToAdoptError(AdoptionError):
+    """No sealed field of the models names a column in the clear."""
+
+
+class AdoptionBlockedError(AdoptionError):
+    """Something about the table stands in the way; the message says what, and the way out."""
+
+
+class NotExpandedError(AdoptionError):
+    """The table has no sealed columns yet, or no trigger that keeps them true."""
+
+
+class NotVerifiedError(AdoptionError):
+    """The plaintext must not be removed: that every row opens was not shown lately."""
+
+
+class MigrationError(AdoptionError):
+    """A migration cannot be written, found or applied."""
+
+
+class CheckpointError(AdoptionError):
+    """A checkpoint is of another table, or has another form than Assay writes."""
+
+
+class PurgeError(AdoptionError):
+    """The database refused to remove what is left of the plaintext."""
