@@ -4,6 +4,7 @@
 - `postgresql_url`: a PostgreSQL cluster of this test process (each worker of pytest-xdist has its
   own), started when the first test asks for it.
 - `fresh_postgresql_url`: an empty database in that cluster, for one test.
+- `mariadb_url`, `fresh_mariadb_url`: the same of a MariaDB server.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def softhsm_token(softhsm_directory: Path) -> SoftHsmToken:
 def postgresql_url(needs: Callable[[str], None]) -> Iterator[str]:
     """The URL of a cluster's database ``postgres``, as its superuser."""
     needs("postgresql")
-    server_user = _server_user()
+    server_user = _server_user("postgres")
     # Not under pytest's own folder: PostgreSQL's user could not reach it when root runs the tests.
     folder = Path(tempfile.mkdtemp(prefix="assay-postgresql-"))
     try:
@@ -126,6 +127,56 @@ def postgresql_url(needs: Callable[[str], None]) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def mariadb_url(needs: Callable[[str], None]) -> Iterator[str]:
+    """The URL of a MariaDB server's database ``mysql``, as its superuser."""
+    needs("mariadb")
+    server_user = _server_user("mysql")
+    folder = Path(tempfile.mkdtemp(prefix="assay-mariadb-"))
+    try:
+        if server_user:
+            shutil.chown(folder, server_user)
+        password = secrets.token_hex(16)
+        _initialise_mariadb(folder, password, server_user)
+        port = _free_port()
+        with (folder / "log").open("wb") as log:
+            command = [
+                shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults",
+                f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}",
+                f"--pid-file={folder / 'pid'}", f"--port={port}", "--skip-networking=0",
+                "--bind-address=127.0.0.1", "--skip-name-resolve",
+                f"--init-file={folder / 'users'}", "--innodb-flush-log-at-trx-commit=0",
+            ]  # fmt: skip
+            server = subprocess.Popen(
+                command, stdout=log, stderr=log, user=server_user, cwd=folder, env=_PLAIN
+            )
+        try:
+            url = f"mariadb://root:{password}@127.0.0.1:{port}/mysql"
+            _await_mariadb(server, port, password, folder / "log")
+            yield url
+        finally:
+            server.terminate()
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_mariadb_url(mariadb_url: str) -> Iterator[str]:
+    """The URL of an empty database of that server, which goes away after the test."""
+    from sqlalchemy import make_url
+
+    address = make_url(mariadb_url)
+    name = f"test_{secrets.token_hex(6)}"
+    _tell_mariadb(int(address.port or 0), str(address.password), f"CREATE DATABASE {name}")
+    yield f"{mariadb_url.rpartition('/')[0]}/{name}"
+    _tell_mariadb(int(address.port or 0), str(address.password), f"DROP DATABASE {name}")
+
+
 @pytest.fixture
 def fresh_postgresql_url(postgresql_url: str) -> Iterator[str]:
     """The URL of an empty database, which goes away after the test."""
@@ -153,17 +204,17 @@ def _binary(name: str) -> Path:
     return found[-1]
 
 
-def _server_user() -> str | None:
-    """PostgreSQL refuses to run as root; then it runs as the user of its package."""
+def _server_user(of_the_package: str) -> str | None:
+    """Servers refuse to run as root; then they run as the user of their package."""
     if os.geteuid() != 0:
         return None
-    for name in ("postgres", "nobody"):
+    for name in (of_the_package, "nobody"):
         try:
             pwd.getpwnam(name)
         except KeyError:
             continue
         return name
-    pytest.fail("expected a user postgres or nobody to run PostgreSQL as, found neither")
+    pytest.fail(f"expected a user {of_the_package} or nobody to run a server as, found neither")
 
 
 def _initialise(folder: Path, password: str, server_user: str | None) -> None:
@@ -205,3 +256,54 @@ def _await(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     tail = log.read_text(errors="replace")[-2000:]
     print(tail, file=sys.stderr)
     pytest.fail("PostgreSQL did not start", pytrace=False)
+
+
+def _initialise_mariadb(folder: Path, password: str, server_user: str | None) -> None:
+    users = folder / "users"
+    users.touch(mode=0o600)
+    users.write_text(
+        "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';\n"  # noqa: S608 - of this test
+        "FLUSH PRIVILEGES;\n"
+        f"CREATE USER root@'127.0.0.1' IDENTIFIED BY '{password}';\n"
+        "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
+    )
+    if server_user:
+        shutil.chown(users, server_user)
+    done = subprocess.run(
+        [
+            str(shutil.which("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}",
+            "--auth-root-authentication-method=normal", "--skip-test-db",
+        ],
+        capture_output=True, user=server_user, cwd=folder, check=False,
+        env={**_PLAIN, "PATH": f"{_PLAIN['PATH']}:/usr/sbin"},
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stdout + done.stderr).decode(errors="replace")
+        pytest.fail(f"mariadb-install-db failed: {said}", pytrace=False)
+
+
+def _tell_mariadb(port: int, password: str, statement: str) -> None:
+    import pymysql
+
+    connection = pymysql.connect(
+        host="127.0.0.1", port=port, user="root", password=password, connect_timeout=2
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _await_mariadb(server: subprocess.Popen[bytes], port: int, password: str, log: Path) -> None:
+    import pymysql
+
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            _tell_mariadb(port, password, "SELECT 1")
+        except pymysql.err.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+    print(log.read_text(errors="replace")[-2000:], file=sys.stderr)
+    pytest.fail("MariaDB did not start", pytrace=False)

@@ -1,12 +1,15 @@
-"""Engines with careful defaults for SQLite and PostgreSQL.
+"""Engines with careful defaults for SQLite, PostgreSQL and MariaDB.
 
 - Statements' parameters never stand in errors or logs (``hide_parameters``).
 - SQLite: wait 5 s for a writer, enforce foreign keys, flush at each commit
   (``synchronous=FULL``), and keep a write-ahead log when the database is new; a database that is
   there already keeps the journal mode that its owner gave it.
 - PostgreSQL: by psycopg 3; a pooled connection is tried before it is used.
+- MariaDB: by PyMySQL; a pooled connection is tried before it is used, text is ``utf8mb4``, and what
+  does not fit into a column is refused, not cut off (``sql_mode``), whatever the server's habit is.
 
-Sources: https://www.sqlite.org/pragma.html, https://www.sqlite.org/wal.html
+Sources: https://www.sqlite.org/pragma.html, https://www.sqlite.org/wal.html,
+https://mariadb.com/kb/en/sql-mode/
 
 Example:
     >>> open_engine("sqlite://").dialect.name
@@ -28,15 +31,19 @@ _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
     "sqlite": "sqlite+pysqlite",
+    "mariadb": "mariadb+pymysql",
+    "mysql": "mysql+pymysql",
 }
+_SERVERS = frozenset({"postgresql", "mariadb", "mysql"})
 
 
 def open_engine(url: str, *, must_exist: bool = False) -> Engine:
     """An engine for a database URL; nothing is connected yet.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or
-            ``postgresql://user:password@host:port/name``.
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+            ``postgresql://user:password@host:port/name`` or
+            ``mariadb://user:password@host:port/name``.
         must_exist: refuse an SQLite file that is not there, which SQLite would make, empty.
 
     Raises:
@@ -47,18 +54,20 @@ def open_engine(url: str, *, must_exist: bool = False) -> Engine:
     if must_exist:
         _refuse_missing_file(parsed)
     try:
-        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=_is_postgresql(parsed))
+        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=_is_server(parsed))
     except (ArgumentError, NoSuchModuleError) as exc:
         raise DatabaseUrlError(
-            f"expected a URL of SQLite or PostgreSQL, found {parsed.drivername}"
+            f"expected a URL of SQLite, PostgreSQL or MariaDB, found {parsed.drivername}"
         ) from exc
     except ImportError as exc:
         raise DatabaseUrlError(
             f"expected the driver of {parsed.drivername}, found it missing; install "
-            "assay[postgresql]"
+            f"{'pymysql' if _is_mariadb(parsed) else 'assay[postgresql]'}"
         ) from exc
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+    elif _is_mariadb(parsed):
+        event.listen(engine, "connect", _prepare_mariadb)
     return engine
 
 
@@ -82,11 +91,18 @@ def _parse(url: str) -> URL:
             "expected a database URL such as sqlite:///app.db or "
             "postgresql://user:password@host:5432/name, found another form"
         ) from None
-    return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    if _is_mariadb(parsed) and "charset" not in parsed.query:
+        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+    return parsed
 
 
-def _is_postgresql(url: URL) -> bool:
-    return url.get_backend_name() == "postgresql"
+def _is_server(url: URL) -> bool:
+    return url.get_backend_name() in _SERVERS
+
+
+def _is_mariadb(url: URL) -> bool:
+    return url.get_backend_name() in ("mariadb", "mysql")
 
 
 def _refuse_missing_file(url: URL) -> None:
@@ -105,3 +121,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
     finally:
         cursor.close()
+
+
+def _prepare_mariadb(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')")

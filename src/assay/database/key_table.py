@@ -44,8 +44,10 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects.mysql import VARCHAR
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.types import TypeEngine
 
 from assay.core import AssayError, DataKeyClass, WrappedDataKey, from_rfc3339, to_rfc3339
 from assay.database.engine import sqlite_file
@@ -54,16 +56,23 @@ from assay.database.failures import named_errors
 
 KEY_TABLE_NAME = "assay_data_keys"
 
+
+def _text(length: int) -> TypeEngine[str]:
+    """Text of which MariaDB compares every byte: its own habit ignores case and final spaces."""
+    exact = VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin")
+    return String().with_variant(exact, "mariadb", "mysql")
+
+
 _TABLE = Table(
     KEY_TABLE_NAME,
     MetaData(),
-    Column("owner", String, nullable=False),
-    Column("key_class", String, nullable=False),
+    Column("owner", _text(512), nullable=False),
+    Column("key_class", _text(16), nullable=False),
     Column("version", Integer, nullable=False, autoincrement=False),
     Column("key_id", LargeBinary, nullable=False),
-    Column("kek", String, nullable=False),
+    Column("kek", _text(1024), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
-    Column("created_at", String, nullable=False),
+    Column("created_at", _text(40), nullable=False),
     PrimaryKeyConstraint("owner", "key_class", "version"),
 )
 
@@ -72,8 +81,10 @@ class SqlDataKeyTable:
     """Wrapped data keys in a relational database (`assay.core.DataKeyTable`).
 
     Args:
-        engine: of SQLite (in a file) or PostgreSQL. On SQLite, where there is one writer, it is
-            best a file of its own, so that a key can be made while the application writes.
+        engine: of SQLite (in a file), PostgreSQL or MariaDB, where an owner has up to 512
+            characters. On SQLite, where there is one writer, it is best a file of its own, so
+            that a key can be made while the application writes. On MariaDB a key is as durable as
+            ``innodb_flush_log_at_trx_commit`` makes every commit of the server: leave it at 1.
 
     Raises:
         VolatileKeyTableError: a database in memory, which would lose the keys.

@@ -19,7 +19,10 @@ from assay.database.errors import UnknownTableError
 from assay.database.failures import named_errors
 
 _ROWS_AT_A_TIME = 500
-_SYSTEM_SCHEMAS = ("information_schema",)  # the inspector leaves PostgreSQL's pg_… out itself
+_SYSTEM_SCHEMAS = {  # the inspector leaves PostgreSQL's pg_… out itself
+    "information_schema",
+    *("mysql", "performance_schema", "sys"),  # MariaDB's
+}
 
 
 def real_tables(engine: Engine) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sqlalchemy import Dialect, LargeBinary
-from sqlalchemy.dialects.mysql import VARBINARY
+from sqlalchemy.dialects.mysql import LONGBLOB, VARBINARY
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from assay.encryption.blind_index import BlindIndexValue
@@ -26,7 +26,9 @@ _WAY_OUT = (
     "session.execute(insert(Model), rows)"
 )
 
-_TAKE_AND_GIVE_BYTES = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg"})
+_TAKE_AND_GIVE_BYTES = frozenset(
+    {"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql"}
+)
 """Drivers that need no conversion of bytes, which would cost on every row."""
 
 
@@ -134,6 +136,12 @@ class EnvelopeType(_SealedBytes):
     """
 
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """LONGBLOB where an ordinary binary column ends at 64 KiB."""
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(LONGBLOB())
+        return dialect.type_descriptor(LargeBinary())
 
     def _admit(self, value: object) -> bytes | None:
         if type(value) is Contents and value.envelope is not None:
