@@ -11,8 +11,8 @@ Example:
 
 from __future__ import annotations
 
-import itertools
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -116,24 +116,24 @@ class EnvelopeSealer:
         """
         while True:
             segment = self._segments.young.get(key.key_id)  # 4
-            if segment is None or segment.key is not key or segment.forks != _forks:
+            if segment is None or segment.key is not key:
                 segment = self._find_segment(key)
-            message = segment.next_message()
-            if message >= self._limit:
+            try:
+                nonce = segment.next_nonce()
+                sealed = segment.encrypt(nonce, payload, associated_data)  # 5
+            except StopIteration:
                 self._begin_segment(key)
                 continue
-            nonce = message.to_bytes(12, "big")
-            try:
-                sealed = segment.encrypt(nonce, payload, associated_data)  # 5
             except OverflowError as exc:
                 raise UnsupportedValueError(
                     f"expected a payload of less than 2^31 bytes, found {len(payload)}; put large "
                     "values into sealed objects"
                 ) from exc
-            # 6. A signal handler may fork this very process between the lines above; then both
-            # processes hold the same nonce, and the child must not use it.
+            # 6. What was sealed after a fork with a segment of before never leaves this line: the
+            # other process may use the same nonce. A signal handler may even fork in between.
             if segment.forks == _forks:
                 return segment.prefix + nonce + sealed  # 7
+            self._begin_segment(key)
 
     def forget(self) -> None:
         """Drop all derived keys; the next envelope of each data key begins a new segment."""
@@ -141,13 +141,13 @@ class EnvelopeSealer:
 
     def _find_segment(self, key: DataKey) -> _Segment:
         segment = self._segments.get(key.key_id)
-        if segment is None or segment.key is not key or segment.forks != _forks:
+        if segment is None or segment.key is not key:
             segment = self._begin_segment(key)
         return segment
 
     def _begin_segment(self, key: DataKey) -> _Segment:
         # Two threads may each begin one: both are good, and the later one is kept.
-        segment = _Segment(key, self._random)
+        segment = _Segment(key, self._limit, self._random)
         self._segments.put(key.key_id, segment)
         return segment
 
@@ -155,28 +155,32 @@ class EnvelopeSealer:
 class _Segment:
     """One writer's run of nonces under one data key."""
 
-    __slots__ = ("encrypt", "forks", "key", "next_message", "prefix")
+    __slots__ = ("encrypt", "forks", "key", "next_nonce", "prefix")
 
-    def __init__(self, key: DataKey, random: Callable[[int], bytes]) -> None:
+    def __init__(self, key: DataKey, envelopes: int, random: Callable[[int], bytes]) -> None:
         _refuse_other_class(key)  # sealing, step 1
         self.key = key
         self.forks = _forks
         nonce_prefix = random(12)
         self.prefix = bytes([VERSION, SUITE_XAES_256_GCM]) + key.key_id + nonce_prefix
         self.encrypt = derive_cipher(key.material, nonce_prefix).encrypt
-        self.next_message = _counter()
+        self.next_nonce = _nonces(envelopes)
 
 
-def _counter() -> Callable[[], int]:
-    """Counts from 0; no two threads are given the same number."""
-    numbers = itertools.count()
+_nonce = struct.Struct(">4xQ").pack
+"""A number as the second half of a nonce: 12 bytes, big-endian."""
+
+
+def _nonces(envelopes: int) -> Callable[[], bytes]:
+    """Counts from 0; no two threads are given the same nonce. At the end, StopIteration."""
+    nonces = map(_nonce, range(envelopes))
     if getattr(sys, "_is_gil_enabled", lambda: True)():
-        return numbers.__next__  # one step that no other thread can come between
+        return nonces.__next__  # one step that no other thread can come between
     lock = threading.Lock()
 
-    def take() -> int:
+    def take() -> bytes:
         with lock:
-            return next(numbers)
+            return next(nonces)
 
     return take
 

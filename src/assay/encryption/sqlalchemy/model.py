@@ -157,6 +157,19 @@ class SealedGroup:
         in_transition = any(each.plaintext is not None for each in self.fields)
         object.__setattr__(self, "in_transition", in_transition)
 
+    def complete(self, fields: dict[str, object]) -> None:
+        """Give fields that nobody gave their defaults.
+
+        Args:
+            fields: as `SealedField.accept` returned them; changed in place.
+
+        Raises:
+            SealedValueError: a field is None that may not be.
+        """
+        for each in self.fields:
+            if fields.get(each.name) is None:
+                fields[each.name] = each.complete(fields.get(each.name, UNSET))
+
 
 @dataclass(frozen=True, slots=True)
 class SealedModel:

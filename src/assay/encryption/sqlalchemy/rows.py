@@ -18,7 +18,7 @@ from assay.encryption.payload import decode_payload, encode_checked_payload, enc
 from assay.encryption.row_address import RowAddress
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import SealedValueError
-from assay.encryption.sqlalchemy.model import UNSET, SealedGroup
+from assay.encryption.sqlalchemy.model import SealedGroup
 from assay.keys import DataKey, Keyring, UnknownDataKeyError
 
 _ROWS = DataKeyClass.ROWS
@@ -77,25 +77,22 @@ class OwnerRows:
             UnsupportedValueError: a value within a list or dict cannot be sealed.
             assay.keys.KeysError: there is no data key to be had.
         """
+        self.group.complete(fields)
         envelope = self.envelope(fields, row_id, self.current_key())
         return Contents(fields, envelope, self.place(row_id))
 
     def envelope(self, fields: dict[str, object], row_id: bytes, key: DataKey) -> bytes:
-        """Seal the fields of a row; those that nobody gave get their defaults.
+        """Seal the fields of a row.
 
         Args:
-            fields: as `SealedField.accept` returned them; unknown fields pass too.
+            fields: as `SealedGroup.complete` left them; unknown fields pass too.
             row_id: the encoded primary key.
             key: see `current_key`.
 
         Raises:
-            SealedValueError: a field is None that may not be.
             UnsupportedValueError: a value within a list or dict cannot be sealed.
         """
         group = self.group
-        for field in group.fields:
-            if fields.get(field.name) is None:
-                fields[field.name] = field.complete(fields.get(field.name, UNSET))
         if group.plain and len(fields) == len(group.fields):
             payload = encode_checked_payload(fields)
         else:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from assay.encryption.blind_index import BlindIndexer, BlindIndexValue
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
-from assay.encryption.sqlalchemy.model import UNSET, SealedField, SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.searching import has_criteria, resolve
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
@@ -78,12 +78,11 @@ class _RowSealer:
     def __init__(self, keys: SessionKeys, model: SealedModel) -> None:
         self._keys = keys
         self._model = model
-        self._only_key = model.key[0] if len(model.key) == 1 else None
-        self._groups = [
-            (group, _name_and_kind(group), [field for field in group.fields if field.index])
-            for group in model.groups.values()
-        ]
-        self._owners: dict[str, list[tuple[OwnerRows, DataKey]]] = {}
+        self._groups = [_RowGroup(group) for group in model.groups.values()]
+        self._owner_of = model.owner_of
+        self._row_id_of = model.row_id_of
+        self._key = model.key
+        self._owners: dict[str, list[tuple[_RowGroup, OwnerRows, DataKey]]] = {}
         self._indexers: dict[tuple[str, str], BlindIndexer] = {}
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,27 +93,16 @@ class _RowSealer:
                 plain[attribute] = make()
         owner = plain.get(model.owner)
         if type(owner) is not str or not owner:
-            owner = model.owner_of(owner)
-        if self._only_key is not None:
-            row_id = model.row_id_of((plain.get(self._only_key),))
-        else:
-            row_id = model.row_id_of([plain.get(attribute) for attribute in model.key])
-        sealers = self._owners.get(owner) or self._begin_owner(owner)
-        for (group, expected, indexed), (rows, key) in zip(self._groups, sealers, strict=True):
-            fields = {}
-            for name, kind, field in expected:
-                value = plain.pop(name, UNSET)
-                if type(value) is kind:
-                    fields[name] = value
-                elif value is not UNSET:
-                    fields[name] = field.accept(value)
+            owner = self._owner_of(owner)
+        row_id = self._row_id_of([plain.get(attribute) for attribute in self._key])
+        for group, rows, key in self._owners.get(owner) or self._begin_owner(owner):
+            fields = group.take(plain)
             # Nobody reads the fields again: rows wait in memory as envelopes alone.
             plain[group.column] = Contents(_NO_FIELDS, rows.envelope(fields, row_id, key), None)
-            if group.in_transition:
-                for field in group.fields:
-                    plain[field.plaintext_attribute] = fields[field.name]
-            for field in indexed:
-                plain[field.index_column] = self._index(owner, field.name, fields[field.name])
+            for name, attribute in group.plaintext:
+                plain[attribute] = fields[name]
+            for name, index_column in group.indexed:
+                plain[index_column] = self._index(owner, name, fields[name])
         return plain
 
     def _index(self, owner: str, name: str, value: object) -> BlindIndexValue | None:
@@ -126,21 +114,45 @@ class _RowSealer:
             self._indexers[owner, name] = indexer
         return indexer.compute(value)
 
-    def _begin_owner(self, owner: str) -> list[tuple[OwnerRows, DataKey]]:
+    def _begin_owner(self, owner: str) -> list[tuple[_RowGroup, OwnerRows, DataKey]]:
         sealers = []
-        for group, _, _ in self._groups:
-            rows = self._keys.rows(group, owner)
-            sealers.append((rows, rows.current_key()))
+        for group in self._groups:
+            rows = self._keys.rows(group.group, owner)
+            sealers.append((group, rows, rows.current_key()))
         self._owners[owner] = sealers
         return sealers
 
 
-def _name_and_kind(group: SealedGroup) -> list[tuple[str, type | None, SealedField]]:
-    """For each field the type that is kept as it is; None for those that are frozen first."""
-    return [
-        (field.name, None if field.name in group.freezes else field.kind, field)
-        for field in group.fields
-    ]
+class _RowGroup:
+    """Takes the fields of one group out of rows."""
+
+    def __init__(self, group: SealedGroup) -> None:
+        self.group = group
+        self.column = group.column
+        self.indexed = [(each.name, each.index_column) for each in group.fields if each.index]
+        self.plaintext = [
+            (each.name, each.plaintext_attribute) for each in group.fields if group.in_transition
+        ]
+        self._names = tuple(each.name for each in group.fields)
+        self._kinds = [None if each.name in group.freezes else each.kind for each in group.fields]
+
+    def take(self, row: dict[str, Any]) -> dict[str, object]:
+        """The fields as they are sealed; the row has them no longer.
+
+        Raises:
+            SealedValueError: a value of another type than declared, or none where one must be.
+        """
+        pop = row.pop
+        values = [pop(name, UNSET) for name in self._names]
+        if [*map(type, values)] == self._kinds:  # all given, and none of them to be frozen
+            return dict(zip(self._names, values, strict=True))
+        fields = {
+            field.name: field.accept(value)
+            for field, value in zip(self.group.fields, values, strict=True)
+            if value is not UNSET
+        }
+        self.group.complete(fields)
+        return fields
 
 
 def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> None:
