@@ -34,6 +34,7 @@ from assay.encryption import (
     exact,
     seal_object,
 )
+from assay.encryption.index_kinds import prefix_of
 from assay.encryption.xaes import derive_key, seal_xaes
 from assay.keys import DataKey, UnknownDataKeyError, data_key_id
 
@@ -361,6 +362,13 @@ def index_vectors() -> dict[str, Any]:
         ("exact-integer", exact, 128, -42),
         ("exact-uuid", exact, 128, ROW),
         ("exact-date", exact, 128, date(1815, 12, 10)),
+        ("exact-true", exact, 128, True),
+        ("exact-false", exact, 128, False),
+        ("prefix", prefix_of(casefold, 3), 32, "Lovelace"),
+        ("prefix-same", prefix_of(casefold, 3), 32, "LOVE"),
+        ("prefix-folded", prefix_of(casefold, 3), 32, "Stra\u00dfe"),
+        ("prefix-beyond-latin", prefix_of(exact, 2), 32, "\U0001f511\U0001f512\U0001f513"),
+        ("prefix-of-short-text", prefix_of(casefold, 3), 32, "Lo"),
         ("digits", digits, 128, "+49 (30) 901820"),
         ("digits-arabic-indic", digits, 128, "\u0664\u0669-30-901820"),
         ("empty", casefold, 128, ""),
@@ -400,7 +408,8 @@ def index_vectors() -> dict[str, Any]:
             }
             for name, transform, bits, value, error in [
                 ("number-folded", casefold, 128, 7, "UnsupportedValueError"),
-                ("truth-value", exact, 128, True, "UnsupportedValueError"),
+                ("real-number", exact, 128, 1.5, "UnsupportedValueError"),
+                ("prefix-of-bytes", prefix_of(exact, 3), 32, b"abc", "UnsupportedValueError"),
                 ("no-bits", exact, 0, "x", "BlindIndexError"),
                 ("257-bits", exact, 257, "x", "BlindIndexError"),
             ]

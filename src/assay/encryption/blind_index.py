@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum
 from uuid import UUID
 
 from assay.core import DataKeyClass, pae
@@ -42,11 +43,17 @@ class Transform:
         name: stands in the hash; never changed while an index is in use.
         accepts: the types of values.
         normalise: value to bytes.
+        enums: whether members of enumerations are accepted too.
     """
 
     name: str
     accepts: tuple[type, ...]
     normalise: Callable[[object], bytes]
+    enums: bool = False
+
+    def takes(self, kind: type) -> bool:
+        """Whether values of exactly this type are accepted."""
+        return kind in self.accepts or (self.enums and issubclass(kind, Enum))
 
     def __call__(self, value: object) -> bytes:
         """The normalised value.
@@ -54,7 +61,7 @@ class Transform:
         Raises:
             UnsupportedValueError: another type, or text that is not valid Unicode.
         """
-        if type(value) not in self.accepts:
+        if not self.takes(type(value)):
             raise UnsupportedValueError(
                 f"expected a value of {', '.join(kind.__name__ for kind in self.accepts)} for the "
                 f"blind index {self.name!r}, found {type(value).__name__}"
@@ -68,6 +75,10 @@ class Transform:
 
 def _normalise_exactly(value: object) -> bytes:
     match value:
+        case Enum():
+            return value.name.encode()
+        case bool():
+            return b"true" if value else b"false"
         case str():
             return value.encode()
         case bytes():
@@ -90,7 +101,7 @@ def _keep_digits(value: object) -> bytes:
     return "".join(str(digit) for digit in digits if digit is not None).encode()
 
 
-exact = Transform("exact", (str, bytes, int, UUID, date), _normalise_exactly)
+exact = Transform("exact", (str, bytes, bool, int, UUID, date), _normalise_exactly, enums=True)
 """Values are equal when nothing differs; text is compared code point by code point."""
 
 casefold = Transform("casefold", (str,), _fold_case)
@@ -111,8 +122,9 @@ class BlindIndex:
     """The blind index of one field of one table.
 
     Attributes:
-        table: the stable name of the table.
-        field: the stable name of the field.
+        table: the stable name of the table; empty for an index that fields of several tables
+            share.
+        field: the stable name of the field, or the name of the shared index.
         transform: see `Transform`.
         bits: how much of the hash is kept, 1 to 256.
     """
@@ -180,7 +192,10 @@ class BlindIndexer:
         """
         if value is None:  # 2
             return None
-        normalised = self._transform(value)  # 3
+        return self.compute_normalised(self._transform(value))  # 3
+
+    def compute_normalised(self, normalised: bytes) -> BlindIndexValue:
+        """The blind index of a value that is normalised already: steps 4 to 6."""
         hashed = self._hash.copy()  # 4
         hashed.update(_LE64(len(normalised)) + normalised)
         return BlindIndexValue(self._header + _truncate(hashed.digest(), self._bits))  # 5, 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import date, datetime
 from decimal import Decimal
+from enum import Enum, StrEnum
 from uuid import UUID
 
 import pytest
@@ -110,7 +111,6 @@ def test_digits_of_any_script_count_and_nothing_else() -> None:
         (casefold, 1),
         (casefold, "\ud800"),
         (digits, 1),
-        (exact, True),
         (exact, 1.0),
         (exact, Decimal(1)),
         (exact, datetime(2026, 1, 1)),  # noqa: DTZ001 - refused either way
@@ -125,10 +125,18 @@ def test_other_types_are_refused_without_their_value(transform: Transform, value
 
 
 def test_exact_takes_all_its_types() -> None:
-    values = ["1", b"1", 1, UUID(int=1), date(1, 1, 1)]
+    class Colour(Enum):
+        RED = "r"
+
+    class Size(StrEnum):
+        LARGE = "l"
+
+    values = ["1", b"1", 1, UUID(int=1), date(1, 1, 1), True, False, Colour.RED, Size.LARGE]
     assert [exact(value) for value in values] == [
-        b"1", b"1", b"1", bytes(15) + b"\x01", b"0001-01-01",
+        b"1", b"1", b"1", bytes(15) + b"\x01", b"0001-01-01", b"true", b"false", b"RED", b"LARGE",
     ]  # fmt: skip
+    assert all(exact.takes(type(value)) for value in values)
+    assert not casefold.takes(Size)
 
 
 def test_only_lengths_that_exist_can_be_declared() -> None:

@@ -355,10 +355,19 @@ def test_what_a_blind_index_cannot_answer_is_refused_when_it_is_built(
             assert word in str(raised.value)
 
 
-def test_short_indexes_are_not_compared() -> None:
-    field = SealedField("x", "default", str, False, None, Equality(casefold, bits=63))
-    with pytest.raises(SealedExpressionError, match="at least 64 bits"):
-        SealedExpression(field, object) == "x"  # type: ignore[comparison-overlap]  # the point  # noqa: B015
+def test_short_indexes_find_candidates_and_no_others() -> None:
+    for bits, approximate in ((63, True), (64, False)):
+        field = SealedField("x", "default", str, False, None, (Equality(casefold, bits=bits),))
+        criterion: Any = SealedExpression(field, object) == "x"  # type: ignore[comparison-overlap]  # the point
+        assert (criterion.search.accepts is not None) is approximate
+    with pytest.raises(SealedExpressionError, match="would miss some"):
+        SealedExpression(field_of_bits(63), object) != "x"  # type: ignore[comparison-overlap]  # the point  # noqa: B015
+    with pytest.raises(SealedExpressionError, match="would miss some"):
+        ~(SealedExpression(field_of_bits(63), object) == "x")  # type: ignore[comparison-overlap]  # the point
+
+
+def field_of_bits(bits: int) -> SealedField:
+    return SealedField("x", "default", str, False, None, (Equality(casefold, bits=bits),))
 
 
 def test_unresolved_comparisons_never_reach_the_database(library: Any, rows: Any) -> None:

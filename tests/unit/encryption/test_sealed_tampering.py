@@ -214,7 +214,7 @@ def test_sealed_tables_are_listed(library: Any) -> None:
             "body": "content",
             "number": "content",
         },
-        indexes={"owner_email": "owner_email_index", "number": "number_index"},
+        index_columns={"owner_email_index": "owner_email", "number_index": "number"},
     )
     assert everything.name == "everything"
     for wrong in (object(), library.Document.__table__, None):

@@ -25,9 +25,20 @@ from assay.encryption import (
     open_object,
     seal_object,
 )
+from assay.encryption.index_kinds import prefix_of
 from assay.keys import DataKey, data_key_id
 
-TRANSFORMS = {each.name: each for each in (casefold, digits, exact)}
+TRANSFORMS = {
+    each.name: each
+    for each in (
+        casefold,
+        digits,
+        exact,
+        prefix_of(casefold, 3),
+        prefix_of(exact, 2),
+        prefix_of(exact, 3),
+    )
+}
 
 
 def test_the_files_are_what_the_generator_writes(generator) -> None:
@@ -122,6 +133,7 @@ def test_blind_indexes(generator, vectors) -> None:
     assert found["digits"] == found["digits-arabic-indic"]
     assert found["casefold"] != found["exact-text"]
     assert found["256-bits"].startswith(found["casefold"])
+    assert found["prefix"] == found["prefix-same"] != found["prefix-of-short-text"]
     for case in file["refused"]:
         with pytest.raises(room.EncryptionError) as raised:
             BlindIndex("documents", "f", TRANSFORMS[case["transform"]], case["bits"]).compute(

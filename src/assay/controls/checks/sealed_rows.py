@@ -201,7 +201,7 @@ def _try_row(
     others = {
         name: value
         for name, value in row.items()
-        if name not in table.groups.values() and name not in table.indexes.values()
+        if name not in table.groups.values() and name not in table.index_columns
     }
     secrets = {value for value in opened if isinstance(value, str) and len(value) >= _SHORTEST_COPY}
     copied = [name for name, value in others.items() if _holds(value, secrets)]

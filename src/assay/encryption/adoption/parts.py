@@ -30,7 +30,7 @@ class Part:
         keys: the columns of the primary key.
         owner: the column that says whose a row is.
         envelope: the column of the envelopes.
-        indexes: field to the column of its blind index.
+        indexes: the columns of the blind indexes by their names (`SealedField.index_columns`).
         plaintext: field to the column in the clear, while both are written.
         retired: field to the name of the column in the clear that nobody uses any more.
     """
@@ -137,7 +137,7 @@ def _parts(cls: type) -> list[Part]:
             keys=tuple(columns[name] for name in model.key),
             owner=columns[model.owner],
             envelope=columns[group.column],
-            indexes={f.name: columns[f.index_column] for f in group.fields if f.index is not None},
+            indexes={name: columns[name] for f in group.fields for name in f.index_columns},
             plaintext={
                 f.name: columns[f.plaintext_attribute]
                 for f in group.fields

@@ -15,14 +15,16 @@ Formats: ``spec/row-envelope.md`` and ``spec/blind-index.md``.
 """
 
 from assay.encryption.blind_index import Transform, casefold, digits, exact
+from assay.encryption.index_kinds import Equality, Prefix
 from assay.encryption.sqlalchemy import flushing as _flushing
 from assay.encryption.sqlalchemy import mapping as _mapping
 from assay.encryption.sqlalchemy import statements as _statements
 from assay.encryption.sqlalchemy.binding import bind
 from assay.encryption.sqlalchemy.declaration import Sealed, sealed
 from assay.encryption.sqlalchemy.errors import (
+    ApproximateSearchError,
     DeclarationError,
-    IndexKeyRotatedError,
+    DuplicateValueError,
     KeyringNotBoundError,
     MappingError,
     MissingFieldError,
@@ -39,20 +41,22 @@ from assay.encryption.sqlalchemy.errors import (
     UnsealedWriteError,
 )
 from assay.encryption.sqlalchemy.inspection import SealedTable, open_row, sealed_tables
-from assay.encryption.sqlalchemy.model import Equality
+from assay.encryption.sqlalchemy.matching import matching
 
 # Imported for the events they listen to: mapping a class, flushing, running a statement.
 _LISTENERS = (_mapping, _flushing, _statements)
 
 __all__ = [
+    "ApproximateSearchError",
     "DeclarationError",
+    "DuplicateValueError",
     "Equality",
-    "IndexKeyRotatedError",
     "KeyringNotBoundError",
     "MappingError",
     "MissingFieldError",
     "OwnerChangedError",
     "OwnerMissingError",
+    "Prefix",
     "RowIdChangedError",
     "RowIdMissingError",
     "Sealed",
@@ -69,6 +73,7 @@ __all__ = [
     "casefold",
     "digits",
     "exact",
+    "matching",
     "open_row",
     "sealed",
     "sealed_tables",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -25,13 +26,13 @@ from sqlalchemy import JSON
 from sqlalchemy.orm import Mapped, MappedAsDataclass, MappedColumn, mapped_column
 
 from assay.encryption.blind_index import index_size_bytes
+from assay.encryption.index_kinds import Equality, IndexKind
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.attributes import SealedAttribute
 from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType, refuse_default
 from assay.encryption.sqlalchemy.errors import DeclarationError
 from assay.encryption.sqlalchemy.model import (
     UNSET,
-    Equality,
     SealedField,
     SealedModel,
     envelope_column,
@@ -50,7 +51,7 @@ class SealedDeclaration:
     """What `sealed` leaves on a class until `Sealed` turns it into columns and attributes."""
 
     group: str
-    index: Equality | None
+    indexes: tuple[IndexKind, ...]
     default: object
     plaintext: str | MappedColumn[Any] | None = None
     retired: str | None = None
@@ -74,7 +75,7 @@ class SealedDeclaration:
 def sealed(
     *,
     group: str = DEFAULT_GROUP,
-    index: Equality | None = None,
+    index: IndexKind | Sequence[IndexKind] | None = None,
     default: object = UNSET,
     plaintext: str | MappedColumn[Any] | None = None,
     retired: str | None = None,
@@ -88,7 +89,8 @@ def sealed(
         group: fields that are large, seldom read, or for other readers than the rest go into a
             group of their own, with an envelope and a column of its own: ``sealed_<group>``. The
             default group's column is ``sealed``.
-        index: how rows can be found by this field; without one they cannot.
+        index: how rows can be found by this field, in one way or in several of different kinds;
+            without an index they cannot.
         default: the value of a new row when none is given, or a function that makes one.
         plaintext: the column that has held the field in the clear and is still in the table, by
             its name, or as a ``mapped_column`` with its name when its type is a special one. Both
@@ -96,7 +98,11 @@ def sealed(
         retired: the name of that column once it is neither read nor written any more, until it is
             dropped (``assay seal contract``).
     """
-    return SealedDeclaration(group, index, default, plaintext, retired)
+    if index is None:
+        indexes: tuple[IndexKind, ...] = ()
+    else:
+        indexes = (index,) if isinstance(index, IndexKind) else tuple(index)
+    return SealedDeclaration(group, indexes, default, plaintext, retired)
 
 
 class Sealed:
@@ -175,17 +181,13 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
             kind,
             nullable,
             each.default,
-            each.index,
+            each.indexes,
             _column_name(cls, name, each),
             each.retired,
         )
         if each.plaintext is not None:
             _declare_plaintext(cls, field, each.plaintext)
-        if each.index is not None and kind not in each.index.transform.accepts:
-            raise DeclarationError(
-                f"expected a type that the transform {each.index.transform.name!r} accepts for "
-                f"the indexed field {cls.__name__}.{name}, found {kind.__name__}; choose another"
-            )
+        _refuse_indexes(cls, field)
         setattr(cls, name, SealedAttribute(field))
         fields.append(field)
     for group in dict.fromkeys(field.group for field in fields):
@@ -197,16 +199,34 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
         )
         _add_column(cls, envelope_column(group), envelope)
     for field in fields:
-        if field.index is not None:
-            size_bytes = index_size_bytes(field.index.bits)
-            index = mapped_column(
-                BlindIndexType(size_bytes),
-                nullable=True,
-                index=True,
-                deferred=True,
-                sort_order=_BEHIND_ALL_OTHERS,
+        for kind in field.indexes:
+            for column in kind.columns("", field.name):
+                _add_column(cls, column, _index_column(kind))
+
+
+def _refuse_indexes(cls: type, field: SealedField) -> None:
+    place = f"{cls.__name__}.{field.name}"
+    for each in field.indexes:
+        if not isinstance(each, IndexKind):
+            raise DeclarationError(
+                f"expected an index such as Equality(casefold) for {place}, found "
+                f"{type(each).__name__}"
             )
-            _add_column(cls, field.index_column, index)
+        reason = each.refusal_of(field.kind)
+        if reason is not None:
+            raise DeclarationError(f"the index of {place}: {reason}")
+    if len({type(each) for each in field.indexes}) < len(field.indexes):
+        raise DeclarationError(f"expected one index of each kind for {place}, found two of one")
+
+
+def _index_column(kind: IndexKind) -> Any:
+    return mapped_column(
+        BlindIndexType(index_size_bytes(kind.bits)),
+        nullable=True,
+        index=not (type(kind) is Equality and kind.unique),  # its constraint has an index
+        deferred=True,
+        sort_order=_BEHIND_ALL_OTHERS,
+    )
 
 
 def _column_name(cls: type, name: str, declared: SealedDeclaration) -> str | None:

@@ -17,7 +17,8 @@
         ├── MissingFieldError        an envelope without a field that the model needs
         ├── UnopenedError            a field of a detached instance that was never opened
         ├── UnsealedPickleError      an instance with values that are not sealed yet
-        ├── IndexKeyRotatedError     a search that could miss rows under an older index key
+        ├── DuplicateValueError      a value of a unique field that another row has
+        ├── ApproximateSearchError   a search whose candidates nobody would compare
         └── TooManyOwnersError       a search among more owners than is sensible
 
 SQLAlchemy would wrap errors that are raised while a statement runs in one of its own, and print
@@ -91,8 +92,12 @@ class UnsealedPickleError(MappingError):
     """An instance cannot be pickled while it holds values that are not sealed."""
 
 
-class IndexKeyRotatedError(MappingError):
-    """An owner has a newer index key, and rows may still be indexed under an older one."""
+class DuplicateValueError(MappingError):
+    """Another row of the owner has this value; stands in SQLAlchemy's IntegrityError."""
+
+
+class ApproximateSearchError(MappingError):
+    """An index finds candidates, and the statement has nobody who opens and compares them."""
 
 
 class TooManyOwnersError(MappingError):

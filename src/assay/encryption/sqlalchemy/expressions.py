@@ -2,7 +2,8 @@
 
 A comparison becomes a `BlindCriterion`. It holds the value only until a session with a keyring
 replaces it by the blind indexes; the database layer refuses one that was never replaced.
-Everything that a blind index cannot answer is refused when the statement is built.
+Everything that no declared index can answer is refused when the statement is built. What an index
+answers only with candidates is refused when a session runs it, except through `matching`.
 
 Example:
     >>> select(Document).where(Document.owner_email == "ada@example.com")   # doctest: +SKIP
@@ -20,18 +21,34 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler, StrSQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
-from assay.encryption.blind_index import FEWEST_BITS_FOR_EQUALITY
+from assay.encryption.blind_index import BlindIndex
+from assay.encryption.errors import BlindIndexError, UnsupportedValueError
+from assay.encryption.index_kinds import Search
 from assay.encryption.sqlalchemy.errors import (
     SealedExpressionError,
     UnresolvedCriterionError,
     UnsealedWriteError,
 )
-from assay.encryption.sqlalchemy.model import SealedField
+from assay.encryption.sqlalchemy.model import SealedField, SealedModel
 from assay.encryption.sqlalchemy.transition import with_unsealed_rows
 
-_EQUAL = {operators.eq: False, operators.ne: True}
 _NULL = {operators.is_: False, operators.is_not: True, operators.eq: False, operators.ne: True}
 _AMONG = {operators.in_op: False, operators.not_in_op: True}
+_OPERATIONS = {
+    operators.eq: "eq",
+    operators.ne: "eq",
+    operators.in_op: "in",
+    operators.not_in_op: "in",
+    operators.startswith_op: "startswith",
+}
+_NEGATED = frozenset({operators.ne, operators.not_in_op})
+_OTHER_PATTERNS = ("escape", "autoescape", "symmetric")
+"""Options that give an operator another meaning than the one an index can answer."""
+_WAYS_OUT = {
+    "eq": "sealed(index=Equality(...))",
+    "in": "sealed(index=Equality(...))",
+    "startswith": "sealed(index=Prefix(..., lengths=(3, 5)))",
+}
 
 
 class SealedExpression(PropComparator[Any]):
@@ -67,13 +84,13 @@ class SealedExpression(PropComparator[Any]):
             "(to sort, sort these), or name the column of its envelope"
         )
 
-    def operate(self, op: Any, *other: Any, **_options: Any) -> ColumnElement[Any]:
+    def operate(self, op: Any, *other: Any, **options: Any) -> ColumnElement[Any]:
         """The criterion for an operator.
 
         Raises:
-            SealedExpressionError: a blind index cannot answer it, or there is none.
+            SealedExpressionError: no declared index can answer it.
         """
-        if self.field.index is None:
+        if not self.field.indexes:
             raise SealedExpressionError(
                 f"expected a field with a blind index, found {self.field.name!r} without; declare "
                 "sealed(index=Equality(...)), or load the rows and compare them there"
@@ -87,19 +104,17 @@ class SealedExpression(PropComparator[Any]):
                 lambda plain: _is_null(plain, negated=negated),
             )
             return result
-        if op in _EQUAL and len(other) == 1:
-            return self._criterion([other[0]], negated=_EQUAL[op])
-        if (
-            op in _AMONG
-            and len(other) == 1
-            and isinstance(other[0], list | tuple | set | frozenset)
-        ):
-            return self._criterion(list(other[0]), negated=_AMONG[op])
-        raise SealedExpressionError(
-            f"expected ==, !=, in_, not_in or is_(None) for the sealed field {self.field.name!r}, "
-            f"found {getattr(op, '__name__', op)!r}, which its blind index cannot answer; load "
-            "the rows and do it there"
-        )
+        operation = _OPERATIONS.get(op)
+        if op in _AMONG and not isinstance(other[0], list | tuple | set | frozenset):
+            operation = None
+        if operation is None or any(options.get(each) for each in _OTHER_PATTERNS):
+            raise SealedExpressionError(
+                f"expected ==, !=, in_, is_(None), startswith, contains, <, <=, >, >= or between "
+                f"for the sealed field {self.field.name!r}, found {getattr(op, '__name__', op)!r}, "
+                "which no blind index can answer; load the rows and do it there"
+            )
+        values = tuple(other[0]) if op in _AMONG else other
+        return self._criterion(operation, values, negated=op in _NEGATED)
 
     def reverse_operate(self, op: Any, other: Any, **options: Any) -> NoReturn:
         """Refuse: no operator of sealed fields has one on its right.
@@ -115,24 +130,36 @@ class SealedExpression(PropComparator[Any]):
 
     @property
     def _index_column(self) -> Any:
-        return getattr(self.entity, self.field.index_column)
+        return getattr(self.entity, self.field.index_columns[0])
 
-    def _criterion(self, values: list[object], *, negated: bool) -> BlindCriterion:
-        index = self.field.index
-        if index is None or index.bits < FEWEST_BITS_FOR_EQUALITY:
-            raise SealedExpressionError(
-                f"expected a blind index of at least {FEWEST_BITS_FOR_EQUALITY} bits to compare "
-                f"{self.field.name!r}, found a shorter one, by which unrelated rows are found"
+    def _criterion(
+        self, operation: str, values: tuple[object, ...], *, negated: bool
+    ) -> BlindCriterion:
+        search = self._search(operation, values)
+        criterion = BlindCriterion(self.field, self.entity, values, search, negated=False)
+        return criterion.negate() if negated else criterion
+
+    def _search(self, operation: str, values: tuple[object, ...]) -> Search:
+        """What the first index that can answer looks for."""
+        name, reason = self.field.name, ""
+        try:
+            for index in self.field.indexes:
+                found = index.search(name, operation, values)
+                if found is not None:
+                    return found
+        except UnsupportedValueError as exc:
+            reason = (
+                f"{exc}; {name!r} can be compared with such values only, not with columns or "
+                "parameters that come later"
             )
-        for value in values:
-            if type(value) not in index.transform.accepts:
-                names = " or ".join(kind.__name__ for kind in index.transform.accepts)
-                raise SealedExpressionError(
-                    f"expected a value of type {names} to compare {self.field.name!r} with, found "
-                    f"{type(value).__name__}; only values can be compared, not columns or "
-                    "parameters that come later"
-                )
-        return BlindCriterion(self.field, self.entity, tuple(values), negated=negated)
+        except BlindIndexError as exc:
+            reason = str(exc)
+        # Raised out here, so that no chained error carries a value.
+        raise SealedExpressionError(
+            reason
+            or f"expected an index that can answer {operation!r} for the sealed field {name!r}, "
+            f"found none; declare {_WAYS_OUT[operation]}, or load the rows and do it there"
+        )
 
     def _bulk_update_tuples(self, value: object) -> NoReturn:
         del value
@@ -164,6 +191,7 @@ class BlindCriterion(ColumnElement[bool]):
         field: what is compared.
         entity: the model, or an alias of it.
         values: with what; dropped when the criterion is resolved.
+        search: what to look for in which index.
         negated: whether rows with none of the values are wanted.
     """
 
@@ -172,11 +200,18 @@ class BlindCriterion(ColumnElement[bool]):
     type = Boolean()
 
     def __init__(
-        self, field: SealedField, entity: Any, values: tuple[object, ...], *, negated: bool
+        self,
+        field: SealedField,
+        entity: Any,
+        values: tuple[object, ...],
+        search: Search,
+        *,
+        negated: bool,
     ) -> None:
         self.field = field
         self.entity = entity
         self.values = values
+        self.search = search
         self.negated = negated
 
     @property
@@ -192,7 +227,13 @@ class BlindCriterion(ColumnElement[bool]):
     @property
     def index_column(self) -> Any:
         """The column of the blind index."""
-        return getattr(self.entity, self.field.index_column)
+        return getattr(self.entity, self.search.column)
+
+    @property
+    def index(self) -> BlindIndex:
+        """The index that stands in the column."""
+        model: SealedModel = self.entity_key.mapper.class_.__sealed__
+        return model.indexes[self.field.name][self.search.column]
 
     @property
     def _from_objects(self) -> Any:
@@ -204,8 +245,24 @@ class BlindCriterion(ColumnElement[bool]):
         del against
         return self
 
+    def negate(self) -> BlindCriterion:
+        """The rows that do not match; only an index that finds no others can tell them.
+
+        Raises:
+            SealedExpressionError: the index finds candidates.
+        """
+        if self.search.accepts is not None:
+            raise SealedExpressionError(
+                f"expected rows that match the sealed field {self.field.name!r} to be looked for, "
+                "found those that do not, of which its index of candidates would miss some; load "
+                "the rows and do it there"
+            )
+        return BlindCriterion(
+            self.field, self.entity, self.values, self.search, negated=not self.negated
+        )
+
     def _negate(self) -> BlindCriterion:
-        return BlindCriterion(self.field, self.entity, self.values, negated=not self.negated)
+        return self.negate()
 
     def __repr__(self) -> str:
         return f"<comparison of the sealed field {self.field.name!r}>"

@@ -26,13 +26,15 @@ from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import claim, write_plaintext
+from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
 
 
 @event.listens_for(Sealed, "before_insert", propagate=True)
-def seal_new_row(_mapper: object, _connection: object, instance: Any) -> None:
+def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None:
     """Seal all groups of a row that is about to be inserted.
 
     Raises:
+        IntegrityError: another row has the value of a unique field.
         MappingError: see its leaves.
         assay.keys.KeysError: there is no data key to be had.
     """
@@ -52,10 +54,13 @@ def seal_new_row(_mapper: object, _connection: object, instance: Any) -> None:
         if contents is None:
             contents = Contents({}, None, None)
         sealed = held[group.column] = _sealed(keys.rows(group, owner), contents, row_id)
+        for name in group.indexed:
+            value = sealed.fields[name]
+            for column, index in model.indexes[name].items():
+                held[column] = keys.index(index, owner, value)
+        if model.unique:
+            refuse_duplicate(connection, model, keys, owner, sealed.fields)
         for field in group.fields:
-            if field.index is not None:
-                value = sealed.fields[field.name]
-                held[field.index_column] = keys.index(model.indexes[field.name], owner, value)
             if field.plaintext is not None:
                 held[field.plaintext_attribute] = sealed.fields[field.name]
 
@@ -99,11 +104,15 @@ def _seal_change(
     if group.in_transition:
         write_plaintext(instance, group, sealed.fields)
     known = before.fields if type(before) is Contents else {}
-    for field in group.fields:
-        value = sealed.fields[field.name]
-        if field.index is not None and known.get(field.name, UNSET) != value:
-            index = keys.index(model.indexes[field.name], owner, value)
-            setattr(instance, field.index_column, index)
+    if model.unique:
+        key = state.key[1] if state.key is not None else ()
+        changed = {n: v for n, v in sealed.fields.items() if known.get(n, UNSET) != v}
+        refuse_duplicate(connection, model, keys, owner, changed, key)
+    for name in group.indexed:
+        value = sealed.fields[name]
+        if known.get(name, UNSET) != value:
+            for column, index in model.indexes[name].items():
+                setattr(instance, column, keys.index(index, owner, value))
 
 
 def _sealed(rows: OwnerRows, contents: object, row_id: bytes) -> Contents:

@@ -38,7 +38,7 @@ class SealedTable:
         owner_column: the column that says whose a row is.
         groups: the columns of the envelopes by group.
         fields: the groups of the fields by field.
-        indexes: the columns of the blind indexes by field.
+        index_columns: the fields by the columns of their blind indexes.
     """
 
     name: str
@@ -46,7 +46,7 @@ class SealedTable:
     owner_column: str
     groups: Mapping[str, str]
     fields: Mapping[str, str]
-    indexes: Mapping[str, str]
+    index_columns: Mapping[str, str]
 
 
 def sealed_tables(base: Any) -> list[SealedTable]:
@@ -114,7 +114,9 @@ def _describe(sealed: SealedModel) -> SealedTable:
         owner_column=column[sealed.owner],
         groups={name: column[group.column] for name, group in sealed.groups.items()},
         fields={name: field.group for name, field in sealed.fields.items()},
-        indexes={name: column[sealed.fields[name].index_column] for name in sealed.indexes},
+        index_columns={
+            column[each]: name for name, columns in sealed.indexes.items() for each in columns
+        },
     )
 
 

@@ -11,11 +11,10 @@ from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnDefault, event
+from sqlalchemy import Column, ColumnDefault, UniqueConstraint, event
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.base import instance_state
 
-from assay.encryption.blind_index import BlindIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
 from assay.encryption.sqlalchemy.attributes import SealedAttribute
 from assay.encryption.sqlalchemy.declaration import Sealed
@@ -24,7 +23,12 @@ from assay.encryption.sqlalchemy.errors import (
     OwnerChangedError,
     RowIdChangedError,
 )
-from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel, envelope_column
+from assay.encryption.sqlalchemy.model import (
+    SealedField,
+    SealedGroup,
+    SealedModel,
+    envelope_column,
+)
 from assay.encryption.sqlalchemy.transition import refuse_plaintext_write
 
 _ROW_ID_KINDS = {UUID: RowIdKind.UUID, int: RowIdKind.INTEGER, str: RowIdKind.TEXT}
@@ -66,9 +70,13 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         groups=groups,
         fields={field.name: field for field in declared},
         indexes={
-            field.name: BlindIndex(name, field.name, field.index.transform, field.index.bits)
+            field.name: {
+                column: index
+                for kind in field.indexes
+                for column, index in kind.columns(name, field.name).items()
+            }
             for field in declared
-            if field.index is not None
+            if field.indexes
         },
         key=key,
         encode_row_id=row_id_encoder([_row_id_kind(cls, column) for column in mapper.primary_key]),
@@ -79,6 +87,8 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         if attribute.field.plaintext is not None:
             plaintext = getattr(cls, attribute.field.plaintext_attribute)
             event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)
+    for unique in cls.__sealed__.unique:
+        _make_unique(mapper, owner, cls.__sealed__.fields[unique])
     _guard(cls, cls.__owner__, _owner_changed)
     for name_of_key in key:
         if name_of_key != cls.__owner__:
@@ -94,6 +104,14 @@ def _column(mapper: Mapper[Any], attribute: str) -> Column[Any]:
         f"expected {mapper.class_.__name__}.__owner__ to name a column of the model, found "
         f"{attribute!r}; name the attribute that says whose a row is"
     )
+
+
+def _make_unique(mapper: Mapper[Any], owner: Column[Any], field: SealedField) -> None:
+    """No two rows of one owner with an equal value."""
+    table: Any = mapper.local_table
+    column = mapper.columns[str(field.equality_column)]
+    # The index column first, so that a search without the owner uses the constraint's index too.
+    table.append_constraint(UniqueConstraint(column, owner, name=f"uq_{table.name}_{column.name}"))
 
 
 def _python_type(column: Any) -> type | None:

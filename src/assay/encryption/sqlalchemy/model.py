@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from assay.encryption.blind_index import DEFAULT_BITS, BlindIndex, Transform
+from assay.encryption.blind_index import BlindIndex
 from assay.encryption.errors import RowIdError
 from assay.encryption.frozen import freeze
+from assay.encryption.index_kinds import Equality, IndexKind
 from assay.encryption.payload import NATIVE_KINDS
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import (
@@ -26,24 +27,6 @@ UNSET = object()
 """Stands for a value that nobody gave."""
 
 _FREEZES = (dict, list)
-
-
-@dataclass(frozen=True, slots=True)
-class Equality:
-    """A blind index by which rows with an equal value are found: ``==``, ``!=``, ``in_``.
-
-    What it tells whoever reads the table: which rows of one owner have an equal value, and which
-    have none. With few different values, or well-known frequencies, that gives the values away:
-    never index a truth value, a country or a status. See ``spec/blind-index.md``.
-
-    Attributes:
-        transform: which values are equal: `exact`, `casefold`, `digits`, or one of your own.
-        bits: how much of the hash is kept. At least 64, so that what is found is equal; fewer
-            tell less, and then the field cannot be compared.
-    """
-
-    transform: Transform
-    bits: int = DEFAULT_BITS
 
 
 def envelope_column(group: str) -> str:
@@ -61,7 +44,7 @@ class SealedField:
         kind: the type of its values.
         nullable: whether it may be None.
         default: a value, a function without arguments that makes one, or `UNSET`.
-        index: the blind index that is declared for it, or None.
+        indexes: the blind indexes that are declared for it, at most one of each kind.
         plaintext: the column in the clear that is written along during a transition, or None.
         retired: the column in the clear that is no longer used and still there, or None.
     """
@@ -71,14 +54,25 @@ class SealedField:
     kind: type
     nullable: bool
     default: object
-    index: Equality | None
+    indexes: tuple[IndexKind, ...]
     plaintext: str | None = None
     retired: str | None = None
 
     @property
-    def index_column(self) -> str:
-        """The attribute and column of its blind index."""
-        return f"{self.name}_index"
+    def equality(self) -> Equality | None:
+        """The index by which equal values are found, when there is one."""
+        return next((each for each in self.indexes if type(each) is Equality), None)
+
+    @property
+    def equality_column(self) -> str | None:
+        """The attribute and column of the index by which equal values are found."""
+        equality = self.equality
+        return None if equality is None else next(iter(equality.columns("", self.name)))
+
+    @property
+    def index_columns(self) -> tuple[str, ...]:
+        """The attributes and columns of its blind indexes."""
+        return tuple(name for each in self.indexes for name in each.columns("", self.name))
 
     @property
     def plaintext_attribute(self) -> str:
@@ -133,6 +127,7 @@ class SealedGroup:
         padded: whether the payload is padded.
         kinds: name and type of each field.
         freezes: the fields that hold dicts and lists.
+        indexed: the fields that have a blind index.
         plain: whether MessagePack has all their types itself, and nothing is padded.
         in_transition: whether the fields stand in columns in the clear as well.
     """
@@ -144,6 +139,7 @@ class SealedGroup:
     padded: bool
     kinds: tuple[tuple[str, type], ...] = field(init=False)
     freezes: tuple[str, ...] = field(init=False)
+    indexed: tuple[str, ...] = field(init=False)
     plain: bool = field(init=False)
     in_transition: bool = field(init=False)
 
@@ -152,6 +148,8 @@ class SealedGroup:
         kinds = tuple((each.name, each.kind) for each in self.fields)
         object.__setattr__(self, "kinds", kinds)
         object.__setattr__(self, "freezes", tuple(n for n, kind in kinds if kind in _FREEZES))
+        indexed = tuple(each.name for each in self.fields if each.indexes)
+        object.__setattr__(self, "indexed", indexed)
         plain = not self.padded and all(kind in NATIVE_KINDS for _, kind in kinds)
         object.__setattr__(self, "plain", plain)
         in_transition = any(each.plaintext is not None for each in self.fields)
@@ -181,10 +179,11 @@ class SealedModel:
         owner: the attribute that says whose a row is.
         groups: by name.
         fields: by name.
-        indexes: the blind indexes by the names of their fields.
+        indexes: for each indexed field the blind index of each of its columns.
         key: the attributes of the primary key, in its order.
         encode_row_id: the encoder of the primary key.
         defaults: attributes of owner and primary key that have a default on this side.
+        unique: the fields of which no two rows of an owner may have an equal value.
     """
 
     model: type
@@ -192,10 +191,20 @@ class SealedModel:
     owner: str
     groups: Mapping[str, SealedGroup]
     fields: Mapping[str, SealedField]
-    indexes: Mapping[str, BlindIndex]
+    indexes: Mapping[str, Mapping[str, BlindIndex]]
     key: tuple[str, ...]
     encode_row_id: Callable[[Sequence[object]], bytes]
     defaults: Mapping[str, Callable[[], object]]
+    unique: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what is needed for each row."""
+        unique = tuple(
+            name
+            for name, each in self.fields.items()
+            if each.equality is not None and each.equality.unique
+        )
+        object.__setattr__(self, "unique", unique)
 
     def owner_of(self, value: object) -> str:
         """The owner's name, from the value of the owner attribute: text, or UUID or int as text.

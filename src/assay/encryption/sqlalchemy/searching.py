@@ -12,17 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter
+from sqlalchemy import BindParameter, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from assay.core import DataKeyClass
-from assay.encryption.sqlalchemy.errors import IndexKeyRotatedError, TooManyOwnersError
+from assay.encryption.sqlalchemy.errors import ApproximateSearchError, TooManyOwnersError
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
-from assay.encryption.sqlalchemy.model import SealedModel
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import with_unsealed_rows
-from assay.keys import DataKey
 
 MOST_OWNERS = 1000
 """Among how many owners a search tries all, when its statement does not say whose rows it means."""
@@ -33,16 +31,44 @@ _Known = Mapping[tuple[object, str], Sequence[str]]
 """For the owner attribute of an entity, the owners that can be meant."""
 
 
-def has_criteria(statement: Any) -> bool:
-    """Whether a statement compares a sealed field and was not resolved yet."""
-    waiting = [statement]
+def criteria_of(statement: Any) -> list[BlindCriterion]:
+    """The comparisons of sealed fields in a statement that were not resolved yet."""
+    found, waiting = [], [statement]
     while waiting:
         each = waiting.pop()
         if type(each) is BlindCriterion:
-            return True
-        if each.__visit_name__ not in _WITHOUT_CRITERIA:
+            found.append(each)
+        elif each.__visit_name__ not in _WITHOUT_CRITERIA:
             waiting.extend(each.get_children())
-    return False
+    return found
+
+
+def refuse_approximate(criteria: Sequence[BlindCriterion]) -> None:
+    """Refuse comparisons whose index finds candidates.
+
+    Raises:
+        ApproximateSearchError: there is one.
+    """
+    for each in criteria:
+        if each.search.accepts is not None:
+            raise ApproximateSearchError(
+                f"expected somebody to open and compare the rows that the index of "
+                f"{each.field.name!r} finds, among which are others than wanted, found a "
+                "statement that would return them all; run it with "
+                "assay.encryption.sqlalchemy.matching(session, select(Model).where(...))"
+            )
+
+
+def conjuncts(element: Any) -> Iterator[Any]:
+    """The parts of an element that all hold for what comes through it."""
+    if isinstance(element, BooleanClauseList):
+        parts = element.clauses if element.operator is operators.and_ else ()
+    else:
+        parts = getattr(element, "_where_criteria", ())
+    for part in parts:
+        yield part
+        if isinstance(part, BooleanClauseList):
+            yield from conjuncts(part)
 
 
 def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
@@ -58,7 +84,6 @@ def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
 
     Raises:
         TooManyOwnersError: there are more than 1000 owners to try.
-        IndexKeyRotatedError: rows may be indexed under a key that is not searched.
         assay.keys.KeysError: a key is not to be had.
     """
     given = parameters if isinstance(parameters, Mapping) else {}
@@ -74,34 +99,25 @@ def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
 
 
 def _blind(element: BlindCriterion, keys: SessionKeys, owners: Sequence[str]) -> Any:
-    model: SealedModel = element.entity_key.mapper.class_.__sealed__
-    index = model.indexes[element.field.name]
-    wanted = []
-    for owner in owners:
-        key = keys.keyring.existing(owner, DataKeyClass.INDEXES)
-        if key is not None:
-            _refuse_rotated(key)
-            indexer = keys.indexer(index, owner)
-            wanted += [indexer.compute(value) for value in element.values]
-    column = element.index_column
-    sealed = column.not_in(wanted) if element.negated else column.in_(wanted)
+    index, column = element.index, element.index_column
+    wanted = [
+        indexer.compute_normalised(term)
+        for owner in owners
+        for indexer in keys.indexers(index, owner)
+        for term in element.search.terms
+    ]
     return with_unsealed_rows(
         element.field,
         element.entity,
-        sealed,
-        lambda plain: (
-            plain.not_in(element.values) if element.negated else plain.in_(element.values)
-        ),
+        column.not_in(wanted) if element.negated else column.in_(wanted),
+        lambda plain: _unsealed(element, plain),
     )
 
 
-def _refuse_rotated(key: DataKey) -> None:
-    # A search under the newest key alone would silently miss the rows of the others.
-    if key.version > 1:
-        raise IndexKeyRotatedError(
-            f"expected the first index key of an owner, found version {key.version}: rows may "
-            "still be indexed under an older one, which is not searched; search by another column"
-        )
+def _unsealed(element: BlindCriterion, plain: Any) -> Any:
+    if element.search.accepts is not None:
+        return true()  # every row without an envelope is a candidate
+    return plain.not_in(element.values) if element.negated else plain.in_(element.values)
 
 
 def _all_owners(element: BlindCriterion, keys: SessionKeys) -> Sequence[str]:
@@ -133,22 +149,10 @@ def _owners_by_criterion(
         return
     if hasattr(element, "_where_criteria"):
         known = {}
-    beside = [_owner_comparison(each, parameters) for each in _conjuncts(element)]
+    beside = [_owner_comparison(each, parameters) for each in conjuncts(element)]
     known = {**known, **dict(filter(None, beside))}
     for child in element.get_children():
         yield from _owners_by_criterion(child, known, parameters)
-
-
-def _conjuncts(element: Any) -> Iterator[Any]:
-    """The parts of an element that all hold for what comes through it."""
-    if isinstance(element, BooleanClauseList):
-        parts = element.clauses if element.operator is operators.and_ else ()
-    else:
-        parts = getattr(element, "_where_criteria", ())
-    for part in parts:
-        yield part
-        if isinstance(part, BooleanClauseList):
-            yield from _conjuncts(part)
 
 
 def _owner_comparison(

@@ -15,7 +15,7 @@ from assay.encryption.generations import Generations
 from assay.encryption.sqlalchemy.errors import KeyringNotBoundError
 from assay.encryption.sqlalchemy.model import SealedGroup
 from assay.encryption.sqlalchemy.rows import OwnerRows
-from assay.keys import Keyring
+from assay.keys import DataKey, Keyring
 
 INFO_KEY = "assay.encryption.keys"
 """Under which name a session's ``info`` holds its keys."""
@@ -38,7 +38,7 @@ class SessionKeys:
         self.sealer = EnvelopeSealer()
         self.opener = opener or EnvelopeOpener()
         self._rows: Generations[tuple[int, str], OwnerRows] = Generations(4096)
-        self._indexers: Generations[tuple[int, str], BlindIndexer] = Generations(4096)
+        self._indexers: Generations[tuple[int, str, int], BlindIndexer] = Generations(4096)
 
     def rows(self, group: SealedGroup, owner: str) -> OwnerRows:
         """The rows of an owner in a group."""
@@ -59,13 +59,25 @@ class SessionKeys:
         return None if value is None else self.indexer(index, owner).compute(value)
 
     def indexer(self, index: BlindIndex, owner: str) -> BlindIndexer:
-        """What computes a blind index under the owner's newest index key.
+        """What computes a blind index that is about to be written.
 
         Raises:
             assay.keys.KeysError: there is no index key to be had.
         """
-        place = (id(index), owner)
-        key = self.keyring.current(owner, _INDEXES)
+        return self.indexer_under(index, self.keyring.current(owner, _INDEXES))
+
+    def indexers(self, index: BlindIndex, owner: str) -> list[BlindIndexer]:
+        """What computes a blind index under each key that may still stand in the table.
+
+        Raises:
+            assay.keys.KeysError: an index key is not to be had.
+        """
+        keys = self.keyring.versions(owner, _INDEXES)
+        return [self.indexer_under(index, key) for key in keys]
+
+    def indexer_under(self, index: BlindIndex, key: DataKey) -> BlindIndexer:
+        """What computes a blind index under a certain index key."""
+        place = (id(index), key.owner, key.version)
         indexer = self._indexers.get(place)
         if indexer is None or indexer.key is not key or indexer.index is not index:
             indexer = BlindIndexer(index, key)

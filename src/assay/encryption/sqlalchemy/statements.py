@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from assay.encryption.blind_index import BlindIndexer, BlindIndexValue
+from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.matching import is_matching
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
-from assay.encryption.sqlalchemy.searching import has_criteria, resolve
+from assay.encryption.sqlalchemy.searching import criteria_of, refuse_approximate, resolve
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import refuse_named_plaintext
+from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
 from assay.keys import DataKey
 
 
@@ -33,7 +35,10 @@ def prepare(execution: ORMExecuteState) -> None:
         assay.keys.KeysError: a key is not to be had.
     """
     statement: Any = execution.statement
-    if has_criteria(statement):
+    criteria = criteria_of(statement)
+    if criteria:
+        if not is_matching(execution.execution_options):
+            refuse_approximate(criteria)
         keys = SessionKeys.of(execution.session)
         execution.statement = resolve(statement, keys, execution.parameters)
     if not statement.is_dml or statement.is_delete:
@@ -65,8 +70,15 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
         return  # then the sealed column has no value, and its default refuses
     keys = SessionKeys.of(execution.session)
     rows = [parameters] if isinstance(parameters, Mapping) else parameters
-    seal = _RowSealer(keys, model)
+    seal = _RowSealer(keys, model, _connection(execution, model))
     execution.parameters = [seal(row) for row in rows]
+
+
+def _connection(execution: ORMExecuteState, model: SealedModel) -> Connection | None:
+    """The connection of an INSERT, when the values of its rows must be looked for before."""
+    if not model.unique:
+        return None
+    return execution.session.connection(bind_arguments=execution.bind_arguments)
 
 
 _NO_FIELDS: dict[str, object] = {}
@@ -75,10 +87,13 @@ _NO_FIELDS: dict[str, object] = {}
 class _RowSealer:
     """Seals the rows of one INSERT; a key is asked for once for each owner."""
 
-    def __init__(self, keys: SessionKeys, model: SealedModel) -> None:
+    def __init__(
+        self, keys: SessionKeys, model: SealedModel, connection: Connection | None
+    ) -> None:
+        self._connection = connection
         self._keys = keys
         self._model = model
-        self._groups = [_RowGroup(group) for group in model.groups.values()]
+        self._groups = [_RowGroup(group, model) for group in model.groups.values()]
         self._owner_of = model.owner_of
         self._row_id_of = model.row_id_of
         self._key = model.key
@@ -99,19 +114,22 @@ class _RowSealer:
             fields = group.take(plain)
             # Nobody reads the fields again: rows wait in memory as envelopes alone.
             plain[group.column] = Contents(_NO_FIELDS, rows.envelope(fields, row_id, key), None)
+            if self._connection is not None:
+                refuse_duplicate(self._connection, model, self._keys, owner, fields)
             for name, attribute in group.plaintext:
                 plain[attribute] = fields[name]
-            for name, index_column in group.indexed:
-                plain[index_column] = self._index(owner, name, fields[name])
+            for name, column, index in group.indexed:
+                plain[column] = self._index(owner, column, index, fields[name])
         return plain
 
-    def _index(self, owner: str, name: str, value: object) -> BlindIndexValue | None:
+    def _index(
+        self, owner: str, column: str, index: BlindIndex, value: object
+    ) -> BlindIndexValue | None:
         if value is None:
             return None
-        indexer = self._indexers.get((owner, name))
+        indexer = self._indexers.get((owner, column))
         if indexer is None:
-            indexer = self._keys.indexer(self._model.indexes[name], owner)
-            self._indexers[owner, name] = indexer
+            indexer = self._indexers[owner, column] = self._keys.indexer(index, owner)
         return indexer.compute(value)
 
     def _begin_owner(self, owner: str) -> list[tuple[_RowGroup, OwnerRows, DataKey]]:
@@ -126,10 +144,14 @@ class _RowSealer:
 class _RowGroup:
     """Takes the fields of one group out of rows."""
 
-    def __init__(self, group: SealedGroup) -> None:
+    def __init__(self, group: SealedGroup, model: SealedModel) -> None:
         self.group = group
         self.column = group.column
-        self.indexed = [(each.name, each.index_column) for each in group.fields if each.index]
+        self.indexed = [
+            (name, column, index)
+            for name in group.indexed
+            for column, index in model.indexes[name].items()
+        ]
         self.plaintext = [
             (each.name, each.plaintext_attribute) for each in group.fields if group.in_transition
         ]

@@ -1,0 +1,95 @@
+"""Searches whose index finds candidates: the rows are opened and compared before they are given.
+
+Specification: ``spec/blind-index.md``, "Searching".
+
+Example:
+    >>> statement = select(Document).where(Document.title.startswith("repor"))   # doctest: +SKIP
+    >>> matching(session, statement)                                             # doctest: +SKIP
+    [<Document …>]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy.orm import Session
+
+from assay.encryption.sqlalchemy.errors import ApproximateSearchError
+from assay.encryption.sqlalchemy.expressions import BlindCriterion
+from assay.encryption.sqlalchemy.searching import conjuncts, criteria_of
+
+_OPTION = "assay_matching"
+
+
+def matching(session: Session, statement: Select[Any], *, limit: int | None = None) -> list[Any]:
+    """The instances that a statement really means, in its order.
+
+    The database finds candidates through the indexes; each is opened, and kept when its values are
+    what the statement compares them with. A prefix, an n-gram, a range, and an equality of fewer
+    than 64 bits are answered in this way only.
+
+    With an `AsyncSession`: ``await session.run_sync(matching, statement)``.
+
+    Args:
+        session: has a keyring, see `bind`.
+        statement: a SELECT of one sealed model or an alias of it, whose comparisons of sealed
+            fields with candidates stand in its WHERE, joined by AND.
+        limit: how many instances at most; the statement itself must have none, because it would
+            count candidates.
+
+    Raises:
+        ApproximateSearchError: the statement has another form, so that the candidates could not
+            be told from what is meant.
+        EnvelopeError: the envelope of a candidate does not open.
+        MappingError: see its leaves.
+        assay.keys.KeysError: a key is not to be had.
+    """
+    compared = _compared(statement)
+    found = session.scalars(statement.execution_options(**{_OPTION: True})).unique()
+    wanted: Iterator[Any] = (each for each in found if _is_meant(each, compared))
+    return list(islice(wanted, limit))
+
+
+def is_matching(options: Mapping[str, Any]) -> bool:
+    """Whether what a statement finds is compared by `matching`."""
+    return options.get(_OPTION) is True
+
+
+def _is_meant(instance: Any, compared: list[BlindCriterion]) -> bool:
+    for each in compared:
+        accepts = each.search.accepts
+        if accepts is not None and not accepts(getattr(instance, each.field.name)):
+            return False
+    return True
+
+
+def _compared(statement: Select[Any]) -> list[BlindCriterion]:
+    """The comparisons with candidates, all of them of the one entity that is selected."""
+    approximate = [each for each in criteria_of(statement) if each.search.accepts is not None]
+    selected = [each["entity"] for each in statement.column_descriptions]
+    is_whole = [each["expr"] is each["entity"] for each in statement.column_descriptions]
+    if selected != selected[:1] or is_whole != [True]:
+        raise _another_form("one sealed model", "a SELECT of something else, or of more")
+    beside = {id(each) for each in conjuncts(statement)}
+    for each in approximate:
+        if id(each) not in beside or each.entity is not selected[0]:
+            raise _another_form(
+                f"the comparison of {each.field.name!r} in the statement's own WHERE, joined to "
+                "the rest by AND, and of the model that is selected",
+                "it elsewhere",
+            )
+    if statement._limit_clause is not None or statement._offset_clause is not None:  # noqa: SLF001 - there is no other way to see them
+        raise _another_form(
+            "a statement without LIMIT and OFFSET, which would count candidates",
+            "one; use matching(..., limit=…)",
+        )
+    if statement._group_by_clauses or statement._distinct:  # noqa: SLF001 - as above
+        raise _another_form("a statement without GROUP BY and DISTINCT", "one")
+    return approximate
+
+
+def _another_form(expected: str, found: str) -> ApproximateSearchError:
+    return ApproximateSearchError(f"expected {expected} for matching, found {found}")
