@@ -5,6 +5,7 @@
   own), started when the first test asks for it.
 - `fresh_postgresql_url`: an empty database in that cluster, for one test.
 - `mariadb_url`, `fresh_mariadb_url`: the same of a MariaDB server.
+- `s3`: an S3 server (``rclone serve s3``) of this test process, with TLS.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 _START_SECONDS = 60.0
 
@@ -188,6 +191,103 @@ def fresh_postgresql_url(postgresql_url: str) -> Iterator[str]:
     yield f"{postgresql_url.rpartition('/')[0]}/{name}"
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 server whose objects are files.
+
+    Attributes:
+        url: where it answers, with TLS.
+        ca: the certificate of its authority.
+        access_key: whom it lets in.
+        secret_key: and how.
+        folder: its buckets as folders, its objects as files in them.
+    """
+
+    url: str
+    ca: Path
+    access_key: str
+    secret_key: str
+    folder: Path
+
+    def client(self, **options: Any) -> Any:
+        """A client that trusts the server's certificate and no other."""
+        import boto3
+        from botocore.config import Config
+
+        settings = Config(
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            retries={"max_attempts": 2},
+        )
+        given = {
+            "endpoint_url": self.url,
+            "aws_access_key_id": self.access_key,
+            "aws_secret_access_key": self.secret_key,
+            "region_name": "us-east-1",
+            "verify": str(self.ca),
+            "config": settings,
+        }
+        return boto3.client("s3", **{**given, **options})
+
+    def new_bucket(self) -> str:
+        """The name of an empty bucket."""
+        name = f"bucket-{secrets.token_hex(4)}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+
+@pytest.fixture(scope="session")
+def s3(needs: Callable[[str], None]) -> Iterator[S3Server]:
+    """An S3 server of this test process."""
+    needs("rclone")
+    with tempfile.TemporaryDirectory(prefix="assay-s3-") as folder:
+        root = Path(folder)
+        ca = trustme.CA()
+        certificate = ca.issue_cert("127.0.0.1")
+        ca.cert_pem.write_to_path(root / "ca.pem")
+        certificate.private_key_pem.write_to_path(root / "key.pem")
+        chain = b"".join(each.bytes() for each in certificate.cert_chain_pems)
+        (root / "chain.pem").write_bytes(chain)
+        (root / "data").mkdir()
+        (root / "rclone.conf").touch()
+        port, secret_key = _free_port(), secrets.token_hex(16)
+        server = S3Server(
+            f"https://127.0.0.1:{port}", root / "ca.pem", "assaytests", secret_key, root / "data"
+        )
+        command = [
+            shutil.which("rclone") or str(Path(sys.executable).with_name("rclone")),
+            "serve", "s3", "--config", str(root / "rclone.conf"), "--cache-dir", str(root / "cache"),
+            "--addr", f"127.0.0.1:{port}", "--cert", str(root / "chain.pem"),
+            "--key", str(root / "key.pem"), "--min-tls-version", "tls1.2",
+            "--vfs-cache-mode", "writes", "--vfs-write-back", "0s", str(server.folder),
+        ]  # fmt: skip
+        with (root / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log,
+                env={**_PLAIN, "RCLONE_AUTH_KEY": f'"{server.access_key},{secret_key}"'},
+            )  # fmt: skip
+        try:
+            _await_port(process, port, root / "log")
+            yield server
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    print(log.read_text(errors="replace")[-2000:], file=sys.stderr)
+    pytest.fail("the S3 server did not start", pytrace=False)
 
 
 _PLAIN = {"LC_ALL": "C", "PATH": os.environ.get("PATH", "")}

@@ -23,6 +23,9 @@ ROOMS = sorted(
         ("core/clock.py", "import msgspec", "standard library only"),
         ("evidence/verify.py", "import sqlalchemy", "Verifiers import neither"),
         ("keys/embedded.py", "import pkcs11", "python-pkcs11 is imported in one file"),
+        ("encryption/buckets.py", "import boto3", "boto3 is imported in one file"),
+        ("encryption/buckets.py", "import botocore", "boto3 is imported in one file"),
+        ("encryption/buckets.py", "import pyarrow", "PyArrow is imported in one file"),
     ],
 )
 def test_each_contract_fails_on_a_planted_violation(tmp_path, repository, file, planted, contract):
@@ -56,7 +59,10 @@ def test_each_room_says_what_it_offers(room):
     ("imported", "heavy"),
     [
         ("assay", {"cryptography", "sqlalchemy", "typer", "rich", "msgspec"}),
-        ("assay.encryption", {"sqlalchemy", "pkcs11", "typer", "rich", "jinja2", "yaml"}),
+        (
+            "assay.encryption",
+            {"sqlalchemy", "pkcs11", "typer", "rich", "jinja2", "yaml", "botocore", "pyarrow"},
+        ),
         ("assay.keys", {"sqlalchemy", "pkcs11", "typer", "rich", "jinja2", "yaml"}),
         (
             "assay.evidence",

@@ -27,7 +27,7 @@ from assay.core.events import (
     RecordedEvents,
     SilentProgress,
 )
-from assay.core.files import exclusive_lock, flush_directory, write_atomically
+from assay.core.files import atomic_file, exclusive_lock, flush_directory, write_atomically
 from assay.core.pae import pae
 from assay.core.references import is_reference, resolve_reference
 from assay.core.results import Fidelity, Population, Result, Status, result_to_json
@@ -60,6 +60,7 @@ __all__ = [
     "ToolError",
     "ToolOutput",
     "WrappedDataKey",
+    "atomic_file",
     "exclusive_lock",
     "flush_directory",
     "from_canonical_json",

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from assay.core.errors import LockHeldError
 
@@ -32,11 +33,27 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         OSError: for example a full disk; the old file is untouched and no temporary file is left.
     """
+    with atomic_file(path, mode=mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name only when the block ends without an error.
+
+    Args:
+        path: where the file shall be; its directory must exist.
+        mode: permission bits of the new file.
+
+    Raises:
+        OSError: for example a full disk. Then, and when the block raises, the old file is
+            untouched and no temporary file is left.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

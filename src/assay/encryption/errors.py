@@ -22,8 +22,17 @@
     │   ├── ExtendedObjectError      something follows its end
     │   ├── UnknownObjectVersionError, UnknownObjectSuiteError, WrongObjectKeyError
     │   ├── TamperedObjectError      altered, reordered, or another object
+    │   ├── ReplacedObjectError      authentic, but not the sealing that was asked for
+    │   ├── ObjectNameError          a name that cannot be bound
     │   ├── ObjectRangeError         a range that is not within it
-    │   └── ObjectTooLargeError      more than 2^32 chunks
+    │   └── ObjectTooLargeError      more chunks, or parts of an upload, than can be numbered
+    ├── BucketError                where sealed objects stand (assay.encryption.buckets)
+    │   ├── MissingObjectError       nothing stands under that name
+    │   ├── ObjectExistsError        something does, and was not overwritten
+    │   ├── ChangedObjectError       it was overwritten while it was read
+    │   ├── UnsupportedConditionError   the server would overwrite although told not to
+    │   ├── BucketAccessError        the server refused us
+    │   └── BucketServiceError       the server cannot be reached, or failed
     └── sqlalchemy.MappingError    sealed models (assay.encryption.sqlalchemy.errors)
 
 No message holds a key, a value or the bytes of an envelope.
@@ -131,4 +140,40 @@ class ObjectRangeError(ObjectError):
 
 
 class ObjectTooLargeError(ObjectError):
-    """The object has more chunks than a counter of four bytes can number."""
+    """The object has more chunks, or its upload more parts, than can be numbered."""
+
+
+class ReplacedObjectError(ObjectError):
+    """The object is authentic, but of another sealing than the one that was asked for."""
+
+
+class ObjectNameError(ObjectError):
+    """A name of an owner, bucket or object cannot be bound to an object."""
+
+
+class BucketError(EncryptionError):
+    """A store of objects refused something, or failed. Nothing half is left under any name."""
+
+
+class MissingObjectError(BucketError):
+    """Nothing stands under that name."""
+
+
+class ObjectExistsError(BucketError):
+    """Something stands under that name already; it was not overwritten."""
+
+
+class ChangedObjectError(BucketError):
+    """The object was overwritten or deleted while it was read or moved."""
+
+
+class UnsupportedConditionError(BucketError):
+    """The server does not know the condition; it would overwrite without a word."""
+
+
+class BucketAccessError(BucketError):
+    """The server refused us: credentials, signature or permissions."""
+
+
+class BucketServiceError(BucketError):
+    """The server cannot be reached, or failed."""

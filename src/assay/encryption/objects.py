@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 
@@ -24,13 +24,22 @@ from assay.core import DataKeyClass, pae
 from assay.encryption.errors import (
     ExtendedObjectError,
     KeyClassError,
+    ObjectNameError,
     ObjectRangeError,
     ObjectTooLargeError,
+    ReplacedObjectError,
     TamperedObjectError,
     TruncatedObjectError,
     UnknownObjectSuiteError,
     UnknownObjectVersionError,
     WrongObjectKeyError,
+)
+from assay.encryption.streams import (
+    ReadableSource,
+    SeekableSource,
+    WritableTarget,
+    read_ahead,
+    read_exactly,
 )
 from assay.encryption.xaes import TAG_BYTES, derive_cipher
 from assay.keys import DataKey, UnknownDataKeyError
@@ -44,8 +53,11 @@ CHUNK_BYTES = 2**20
 MOST_CHUNKS = 2**32
 
 _SEALED_CHUNK_BYTES = CHUNK_BYTES + TAG_BYTES
-_OBJECT_NONCE_BYTES = 19
 _ZERO = bytes(5)
+_CHUNKS_AT_ONCE = 8
+
+SEAL_ID_BYTES = 19
+"""How long the object nonce is, which also names one sealing of an object."""
 
 
 class ObjectKeys(Protocol):
@@ -62,8 +74,8 @@ class ObjectKeys(Protocol):
 
 def seal_object(  # noqa: PLR0913 - one object has these names
     keyring: ObjectKeys,
-    source: BinaryIO,
-    target: BinaryIO,
+    source: ReadableSource,
+    target: WritableTarget,
     *,
     owner: str,
     bucket: str,
@@ -86,16 +98,17 @@ def seal_object(  # noqa: PLR0913 - one object has these names
 
     Raises:
         ObjectTooLargeError: more than 2^32 chunks.
+        ObjectNameError: a name is not valid Unicode text.
         assay.keys.KeysError: there is no data key to be had.
     """
     data_key = keyring.current(owner, DataKeyClass.OBJECTS)
     _refuse_other_class(data_key)  # step 1
     header = bytes([VERSION, SUITE_XAES_256_GCM_STREAM]) + data_key.key_id  # 2
-    header += random(_OBJECT_NONCE_BYTES) + _ZERO
+    header += random(SEAL_ID_BYTES) + _ZERO
     chunks = _Chunks(data_key, header, _associated_data(owner, bucket, key))
     target.write(header)
     written = len(header)
-    for number, chunk, last in _read_ahead(source, CHUNK_BYTES):  # 3
+    for number, chunk, last in read_ahead(source, CHUNK_BYTES):  # 3
         if number >= MOST_CHUNKS:
             raise ObjectTooLargeError(
                 f"expected at most {MOST_CHUNKS} chunks of 1 MiB, found more; split the object"
@@ -107,7 +120,7 @@ def seal_object(  # noqa: PLR0913 - one object has these names
 
 
 def open_object(
-    keyring: ObjectKeys, source: BinaryIO, *, owner: str, bucket: str, key: str
+    keyring: ObjectKeys, source: ReadableSource, *, owner: str, bucket: str, key: str
 ) -> Iterator[bytes]:
     """Open a sealed object as a stream, in flat memory.
 
@@ -126,11 +139,11 @@ def open_object(
         ObjectError: one of its leaves, see the specification; the header is judged at once.
         assay.keys.KeysError: the data key is not to be had.
     """
-    header = _read_exactly(source, HEADER_BYTES)
+    header = read_exactly(source, HEADER_BYTES)
     chunks = _begin_reading(keyring, header, owner, bucket, key)
     return (
         plain
-        for number, chunk, last in _read_ahead(source, _SEALED_CHUNK_BYTES)  # 7
+        for number, chunk, last in read_ahead(source, _SEALED_CHUNK_BYTES)  # 7
         if (plain := chunks.open(number, chunk, last=last))
     )
 
@@ -144,25 +157,42 @@ class SealedObject:
         owner: whose object it should be.
         bucket: where it was found.
         key: under which name it was found.
+        seal_id: the sealing that it must be (`seal_id` of what was written), so that an older
+            object under the same name, put back by somebody, is refused; None takes any.
 
     Raises:
         ObjectError: one of its leaves, see the specification.
         assay.keys.KeysError: the data key is not to be had.
     """
 
-    def __init__(
-        self, keyring: ObjectKeys, source: BinaryIO, *, owner: str, bucket: str, key: str
+    def __init__(  # noqa: PLR0913 - one object has these names
+        self,
+        keyring: ObjectKeys,
+        source: SeekableSource,
+        *,
+        owner: str,
+        bucket: str,
+        key: str,
+        seal_id: bytes | None = None,
     ) -> None:
         self._source = source
         source.seek(0)
-        header = _read_exactly(source, HEADER_BYTES)
+        header = read_exactly(source, HEADER_BYTES)
         self._chunks = _begin_reading(keyring, header, owner, bucket, key)  # 1
         length = source.seek(0, io.SEEK_END)
         if length < MINIMUM_BYTES:
             raise _truncated(length)
         self._last = (length - HEADER_BYTES - 1) // _SEALED_CHUNK_BYTES
-        tail = self._open_chunk(self._last)  # 2
-        self._size_bytes = self._last * CHUNK_BYTES + len(tail)
+        source.seek(HEADER_BYTES + self._last * _SEALED_CHUNK_BYTES)
+        tail = read_exactly(source, _SEALED_CHUNK_BYTES)
+        self._tail = self._chunks.open(self._last, tail, last=True)  # 2
+        self._size_bytes = self._last * CHUNK_BYTES + len(self._tail)
+        self.seal_id = header[18:37]
+        if seal_id is not None and seal_id != self.seal_id:  # 3
+            raise ReplacedObjectError(
+                f"expected the sealing {seal_id.hex()} of this object, found the sealing "
+                f"{self.seal_id.hex()}: it was written anew, or an older one was put back"
+            )
 
     @property
     def size_bytes(self) -> int:
@@ -180,22 +210,67 @@ class SealedObject:
             ObjectRangeError: the range does not lie within the object.
             TamperedObjectError: a chunk of the range was altered.
         """
-        end = start + length
-        if start < 0 or length < 0 or end > self._size_bytes:  # 3
+        return b"".join(self.stream(start, length))
+
+    def stream(self, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes of a range in pieces of up to 1 MiB, in flat memory.
+
+        Args:
+            start: the first byte, counting from 0.
+            length: how many bytes; None for all that follow.
+
+        Returns:
+            Pieces, none of them empty. When a later piece raises, discard the earlier ones.
+
+        Raises:
+            ObjectRangeError: the range does not lie within the object; raised at once.
+            TamperedObjectError: a chunk of the range was altered.
+        """
+        end = self._size_bytes if length is None else start + length
+        if not 0 <= start <= end <= self._size_bytes:  # 4
             raise ObjectRangeError(
                 f"expected a range within {self._size_bytes} bytes, found {start} to {end}"
             )
-        if not length:
-            return b""
-        first, final = start // CHUNK_BYTES, (end - 1) // CHUNK_BYTES
-        plain = b"".join(self._open_chunk(number) for number in range(first, final + 1))  # 4
-        offset = start - first * CHUNK_BYTES
-        return plain[offset : offset + length]
+        return self._pieces(start, end) if start < end else iter(())
 
-    def _open_chunk(self, number: int) -> bytes:
-        self._source.seek(HEADER_BYTES + number * _SEALED_CHUNK_BYTES)
-        chunk = _read_exactly(self._source, _SEALED_CHUNK_BYTES)
-        return self._chunks.open(number, chunk, last=number == self._last)
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        first, final = start // CHUNK_BYTES, (end - 1) // CHUNK_BYTES
+        for number, plain in self._open_chunks(first, final):
+            begins = number * CHUNK_BYTES
+            yield plain[max(start - begins, 0) : end - begins]
+
+    def _open_chunks(self, first: int, final: int) -> Iterator[tuple[int, bytes]]:
+        """Chunks by number, eight to each read of the source."""
+        inner_end = min(final + 1, self._last)
+        for start in range(first, inner_end, _CHUNKS_AT_ONCE):
+            numbers = range(start, min(start + _CHUNKS_AT_ONCE, inner_end))
+            self._source.seek(HEADER_BYTES + start * _SEALED_CHUNK_BYTES)
+            sealed = memoryview(read_exactly(self._source, len(numbers) * _SEALED_CHUNK_BYTES))
+            for number in numbers:
+                chunk = sealed[(number - start) * _SEALED_CHUNK_BYTES :][:_SEALED_CHUNK_BYTES]
+                yield number, self._chunks.open(number, chunk, last=False)  # 5
+        if final == self._last:
+            yield final, self._tail
+
+
+def sealed_size_bytes(size_bytes: int) -> int:
+    """How long an object is once it is sealed.
+
+    Args:
+        size_bytes: the length of the plaintext.
+    """
+    return HEADER_BYTES + size_bytes + TAG_BYTES * max(1, -(-size_bytes // CHUNK_BYTES))
+
+
+def plain_size_bytes(stored_bytes: int) -> int | None:
+    """How much a sealed object of this length holds; None when no sealed object has this length.
+
+    Nothing is authenticated by this; `SealedObject.size_bytes` is.
+    """
+    chunks = -(-(stored_bytes - HEADER_BYTES) // _SEALED_CHUNK_BYTES)
+    size_bytes = stored_bytes - HEADER_BYTES - TAG_BYTES * max(1, chunks)
+    fits = size_bytes >= 0 and sealed_size_bytes(size_bytes) == stored_bytes
+    return size_bytes if fits else None
 
 
 def object_key_id(header: bytes) -> bytes:
@@ -234,13 +309,13 @@ class _Chunks:
     def seal(self, number: int, chunk: bytes, *, last: bool) -> bytes:
         return self._cipher.encrypt(self._nonce(number, last=last), chunk, self._associated_data)
 
-    def open(self, number: int, chunk: bytes, *, last: bool) -> bytes:
+    def open(self, number: int, chunk: bytes | memoryview, *, last: bool) -> bytes:
         plain = self._try(number, chunk, last=last)
         if plain is None or (last and number and not plain):
             raise self._reason(number, chunk, last=last)
         return plain
 
-    def _reason(self, number: int, chunk: bytes, *, last: bool) -> Exception:
+    def _reason(self, number: int, chunk: bytes | memoryview, *, last: bool) -> Exception:
         if len(chunk) < TAG_BYTES:
             return _truncated(HEADER_BYTES + number * _SEALED_CHUNK_BYTES + len(chunk))
         if self._try(number, chunk, last=not last) is not None:
@@ -258,7 +333,7 @@ class _Chunks:
             "that belongs to another object; restore it"
         )
 
-    def _try(self, number: int, chunk: bytes, *, last: bool) -> bytes | None:
+    def _try(self, number: int, chunk: bytes | memoryview, *, last: bool) -> bytes | None:
         try:
             return self._cipher.decrypt(
                 self._nonce(number, last=last), chunk, self._associated_data
@@ -288,31 +363,11 @@ def _begin_reading(
 
 
 def _associated_data(owner: str, bucket: str, key: str) -> bytes:
-    return pae([LABEL, owner.encode(), bucket.encode(), key.encode()])
-
-
-def _read_ahead(source: BinaryIO, size: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Number, bytes, and whether it is the last, of each piece; at least one, maybe empty."""
-    number, piece = 0, _read_exactly(source, size)
-    while True:
-        following = _read_exactly(source, size) if len(piece) == size else b""
-        yield number, piece, not following
-        if not following:
-            return
-        number, piece = number + 1, following
-
-
-def _read_exactly(source: BinaryIO, size: int) -> bytes:
-    """Up to ``size`` bytes; fewer only at the end, though a raw source may give less at once."""
-    pieces = []
-    missing = size
-    while missing:
-        piece = source.read(missing)
-        if not piece:
-            break
-        pieces.append(piece)
-        missing -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    try:
+        return pae([LABEL, owner.encode(), bucket.encode(), key.encode()])
+    except UnicodeEncodeError:
+        pass  # raised below, so that no chained error carries a name
+    raise ObjectNameError("expected names of valid Unicode text, found a lone surrogate")
 
 
 def _refuse_other_class(key: DataKey) -> None:
