@@ -13,15 +13,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.controls import (
     CHECKS,
     Context,
+    Datastore,
     DrillOutcome,
     Outcome,
+    Programme,
+    ProgrammeError,
     PromiseState,
     RunReport,
     Scope,
@@ -60,6 +64,9 @@ from assay.evidence import (
     write_bundle,
 )
 from assay.ledger import FileLog, VerifierKey, load_verifier_key
+
+if TYPE_CHECKING:
+    from assay.encryption.adoption import Adoption, Crew, Options, Store
 
 VERIFIER_KEY_NAME = "log.vkey"
 """The public half of the log's key, as a file beside the log."""
@@ -245,6 +252,96 @@ def create_keys(path: Path) -> tuple[tuple[str, bool], ...]:
             except KeyExistsError:
                 made.append((declared, False))
     return tuple(made)
+
+
+@contextmanager
+def open_adoption(
+    path: Path, datastore: str | None = None, *, clock: Clock | None = None
+) -> Iterator[Adoption]:
+    """A datastore of a programme whose tables are on their way from plaintext to envelopes.
+
+    Args:
+        path: the programme file.
+        datastore: its id; the only datastore when None.
+        clock: where the time comes from.
+
+    Raises:
+        ProgrammeError: the file is wrong, or does not say which datastore is meant.
+        CollectError, DatabaseError, KeysError: it cannot be opened.
+    """
+    from assay.encryption.adoption import Adoption
+
+    programme = load_programme(path)
+    with Context(path.absolute().parent, programme, environment=os.environ, clock=clock) as context:
+        asset = _datastore(path, programme, datastore)
+        state = context.path(programme.log.store) / "adoption"
+        yield Adoption(_store(context, asset), asset.id, state, context.clock)
+
+
+def open_store(path: Path, datastore: str) -> Store:
+    """The same in a process that works for another one; open until the process ends.
+
+    Args:
+        path: the programme file, where this process finds it.
+        datastore: its id.
+    """
+    programme = load_programme(path)
+    context = Context(path.absolute().parent, programme, environment=os.environ)
+    return _store(context, _datastore(path, programme, datastore))
+
+
+@contextmanager
+def crew(
+    adoption: Adoption,
+    path: Path,
+    options: Options,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Crew]:
+    """Who works on a datastore's tables: processes of this machine.
+
+    Args:
+        adoption: the datastore.
+        path: the programme file.
+        options: how fast, and how much at once.
+        workers: how many processes; as many as there are processors, up to four, when None. SQLite
+            has one writer at a time, and gets one.
+        progress: told of rows.
+    """
+    from functools import partial
+
+    from assay.encryption.adoption import Crew, process_pool
+
+    if adoption.store.engine.dialect.name == "sqlite":
+        workers = 1
+    count = workers or min(4, os.cpu_count() or 1)
+    opener = partial(open_store, path.absolute(), adoption.name)
+    with process_pool(count) as executor:
+        at_once = replace(options, in_flight=2 * count)
+        yield Crew(opener, executor, at_once, progress or SilentProgress())
+
+
+def _datastore(path: Path, programme: Programme, name: str | None) -> Datastore:
+    found = {asset.id: asset for asset in programme.assets if isinstance(asset, Datastore)}
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if name not in found:
+        raise ProgrammeError(
+            path,
+            0,
+            0,
+            f"expected one of the datastores {', '.join(found) or '(there is none)'}, found "
+            f"{name or 'none named: say which with --store'}",
+        )
+    return found[name]
+
+
+def _store(context: Context, asset: Datastore) -> Store:
+    from assay.encryption.adoption import Store
+
+    base = context.load(asset.models)
+    return Store(context.engine(asset.url), context.keyring(asset), base)
 
 
 def pinned_tools() -> tuple[tuple[PinnedTool, str], ...]:

@@ -1,22 +1,25 @@
 """From a plaintext table in production to a sealed one, while the application keeps writing.
 
 Example:
-    >>> part, = parts_in_transition(Base)                          # doctest: +SKIP
-    >>> with engine.connect() as connection:                       # doctest: +SKIP
-    ...     write_migration(Path("versions"), expansion(part, connection))
+    >>> run_expand(adoption, Versions(Path("versions"), apply=True, table=VERSION_TABLE), ())
+    ...                                                            # doctest: +SKIP
+    >>> run_backfill(adoption, Crew(opener, executor), ())         # doctest: +SKIP
+    >>> run_verify(adoption, Crew(opener, executor), ())      # doctest: +SKIP
 
 The steps, each of which can be stopped at any moment and taken up again:
 
-1. The model declares its sealed fields with ``plaintext="column"``, and
-   `expand <assay.encryption.adoption.expand>` adds the columns and a trigger.
+1. The model declares its sealed fields with ``plaintext="column"``, and `run_expand` adds the
+   columns and a trigger.
 2. The new code is rolled out beside the old. It writes both; the trigger empties the envelope of
    a row that old code changes.
-3. The backfill seals the rows that have no envelope.
-4. Verification opens every row and compares it with its plaintext.
+3. `run_backfill` seals the rows that have no envelope.
+4. `run_verify` opens every row and compares it with its plaintext.
 5. The model says ``retired="column"`` instead; that is rolled out everywhere.
-6. Contract drops the columns, rewrites what held them, and searches the raw files.
+6. The columns are dropped, what held them is rewritten, and the raw files are searched.
 """
 
+from assay.encryption.adoption.alembic import VERSION_TABLE, Migration
+from assay.encryption.adoption.backfill import BackfillReport
 from assay.encryption.adoption.errors import (
     AdoptionBlockedError,
     AdoptionError,
@@ -27,21 +30,47 @@ from assay.encryption.adoption.errors import (
     NotVerifiedError,
     PurgeError,
 )
-from assay.encryption.adoption.expand import expansion
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
+from assay.encryption.adoption.pool import process_pool
+from assay.encryption.adoption.ranges import shown_keys
+from assay.encryption.adoption.steps import (
+    Adoption,
+    Versions,
+    run_backfill,
+    run_expand,
+    run_verify,
+)
+from assay.encryption.adoption.store import Opener, Store
+from assay.encryption.adoption.sweep import Crew, Options, Tally
+from assay.encryption.adoption.verify import VerifyReport
 
 __all__ = [
+    "VERSION_TABLE",
+    "Adoption",
     "AdoptionBlockedError",
     "AdoptionError",
+    "BackfillReport",
     "CheckpointError",
+    "Crew",
+    "Migration",
     "MigrationError",
     "NotExpandedError",
     "NotVerifiedError",
     "NothingToAdoptError",
+    "Opener",
+    "Options",
     "Part",
     "PurgeError",
+    "Store",
+    "Tally",
+    "VerifyReport",
+    "Versions",
     "all_parts",
-    "expansion",
     "parts_in_transition",
+    "process_pool",
     "retired_parts",
+    "run_backfill",
+    "run_expand",
+    "run_verify",
+    "shown_keys",
 ]

@@ -1,0 +1,209 @@
+"""``assay seal``: from a plaintext table in production to a sealed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli.run import AsJson, Programme
+from assay.cli.screen import (
+    BROKEN,
+    COULD_NOT_TELL,
+    KEPT,
+    WRONG_INPUT,
+    out,
+    print_json,
+    report_error,
+    shown_progress,
+)
+
+if TYPE_CHECKING:
+    from assay.encryption.adoption import BackfillReport, Tally, VerifyReport
+
+app = typer.Typer(help="From a plaintext table to a sealed one.", no_args_is_help=True)
+
+StoreId = Annotated[
+    str | None, typer.Option("--store", help="The datastore; needed when there are several.")
+]
+Tables = Annotated[
+    list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")
+]
+VersionsFolder = Annotated[
+    Path, typer.Option("--versions", help="The folder of Alembic versions.", metavar="FOLDER")
+]
+Apply = Annotated[bool, typer.Option("--apply", help="Apply the migrations as well.")]
+VersionTable = Annotated[
+    str, typer.Option("--version-table", help="Where Alembic keeps the database's version.")
+]
+BatchRows = Annotated[int, typer.Option("--batch", min=1, help="Rows of one transaction.")]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=0.1, help="At most so many rows a second.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; as many as processors, up to 4.")
+]
+_FOLDER = Path("migrations/versions")
+
+
+@app.callback()
+def seal() -> None:
+    """From a plaintext table in production to a sealed one, while the application keeps writing."""
+
+
+@app.command("expand")
+def expand(  # noqa: PLR0913, PLR0917 - each is an option with a name
+    programme: Programme = Path("assay.yaml"),
+    store: StoreId = None,
+    table: Tables = None,
+    versions: VersionsFolder = _FOLDER,
+    apply: Apply = False,
+    version_table: VersionTable = "alembic_version",
+    as_json: AsJson = False,
+) -> int:
+    """Write the migrations that add sealed columns, and the trigger that keeps them true.
+
+    Exit code: 0 written (and applied); 2 there is nothing to seal, or the table cannot be sealed
+    as it is; 3 a migration could not be written or applied.
+    """
+    from assay import assemble
+    from assay.encryption.adoption import (
+        AdoptionBlockedError,
+        NothingToAdoptError,
+        Versions,
+        run_expand,
+    )
+
+    try:
+        with assemble.open_adoption(programme, store) as adoption:
+            wanted = Versions(versions, apply=apply, table=version_table)
+            migrations = run_expand(adoption, wanted, table or ())
+    except (NothingToAdoptError, AdoptionBlockedError) as exc:
+        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    if as_json:
+        listed = [
+            {"path": str(each.path), "revision": each.revision, "written": each.written}
+            for each in migrations
+        ]
+        print_json({"migrations": listed, "applied": apply, "exit_code": KEPT})
+        return KEPT
+    for each in migrations:
+        found = "written" if each.written else "there already"
+        out.print(f"{each.path}: {found}{', applied' if apply else ''}", soft_wrap=True)
+    return KEPT
+
+
+@app.command("backfill")
+def backfill(  # noqa: PLR0913, PLR0917 - each is an option with a name
+    programme: Programme = Path("assay.yaml"),
+    store: StoreId = None,
+    table: Tables = None,
+    batch: BatchRows = 500,
+    rate: Rate = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> int:
+    """Seal every row that has no envelope, while the application writes.
+
+    Stop it whenever you like, and start it again: it goes on where it was.
+
+    Exit code: 0 no row is left; 1 some are; 2 there is nothing to seal; 3 it could not go on.
+    """
+    from assay import assemble
+    from assay.encryption.adoption import NothingToAdoptError, Options, run_backfill
+
+    options = Options(batch_rows=batch, rows_per_second=rate)
+    try:
+        with (
+            shown_progress("Sealing", as_json=as_json) as progress,
+            assemble.open_adoption(programme, store) as adoption,
+            assemble.crew(adoption, programme, options, workers=workers, progress=progress) as crew,
+        ):
+            reports = run_backfill(adoption, crew, table or ())
+    except NothingToAdoptError as exc:
+        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    code = BROKEN if any(report.left for report in reports) else KEPT
+    if as_json:
+        print_json({"parts": [_backfill_to_json(each) for each in reports], "exit_code": code})
+        return code
+    for each in reports:
+        out.print(
+            f"{each.part}: {each.tally.done} rows sealed, {each.left} left "
+            f"({each.sweeps} {'sweep' if each.sweeps == 1 else 'sweeps'})"
+        )
+        _print_refused(each.tally)
+    return code
+
+
+@app.command("verify")
+def verify(  # noqa: PLR0913, PLR0917 - each is an option with a name
+    programme: Programme = Path("assay.yaml"),
+    store: StoreId = None,
+    table: Tables = None,
+    batch: BatchRows = 500,
+    rate: Rate = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> int:
+    """Open every row and compare it with its plaintext.
+
+    Exit code: 0 every row is equal; 1 a row differs, does not open, or is not sealed; 2 there is
+    nothing to verify; 3 could not tell.
+    """
+    from assay import assemble
+    from assay.encryption.adoption import NothingToAdoptError, Options, run_verify
+
+    options = Options(batch_rows=batch, rows_per_second=rate)
+    try:
+        with (
+            shown_progress("Verifying", as_json=as_json) as progress,
+            assemble.open_adoption(programme, store) as adoption,
+            assemble.crew(adoption, programme, options, workers=workers, progress=progress) as crew,
+        ):
+            reports = run_verify(adoption, crew, table or ())
+    except NothingToAdoptError as exc:
+        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    code = _verified_code(reports)
+    if as_json:
+        print_json({"parts": [_verify_to_json(each) for each in reports], "exit_code": code})
+        return code
+    for each in reports:
+        empty = "; the table is empty" if not each.in_table and not each.tally.rows else ""
+        out.print(f"{each.part}: {each.tally.done} of {each.tally.rows} rows are equal{empty}")
+        _print_refused(each.tally)
+    return code
+
+
+def _verified_code(reports: Sequence[VerifyReport]) -> int:
+    if all(report.passed for report in reports):
+        return KEPT
+    differs = any(report.tally.done < report.tally.rows for report in reports)
+    return BROKEN if differs else COULD_NOT_TELL
+
+
+def _backfill_to_json(report: BackfillReport) -> dict[str, object]:
+    sealed = {"part": report.part, "sealed": report.tally.done, "left": report.left}
+    return {**sealed, "sweeps": report.sweeps, **_refused_to_json(report.tally)}
+
+
+def _verify_to_json(report: VerifyReport) -> dict[str, object]:
+    rows = {"part": report.part, "rows": report.tally.rows, "equal": report.tally.done}
+    return {**rows, "in_table": report.in_table, **_refused_to_json(report.tally)}
+
+
+def _refused_to_json(tally: Tally) -> dict[str, object]:
+    from assay.encryption.adoption import shown_keys
+
+    return {"refused": dict(tally.refused), "examples": shown_keys(tally.examples)}
+
+
+def _print_refused(tally: Tally) -> None:
+    from assay.encryption.adoption import shown_keys
+
+    for reason, rows in sorted(tally.refused.items()):
+        out.print(f"  {rows} rows: {reason}")
+    keys = shown_keys(tally.examples)
+    if keys:
+        out.print(f"  for example {', '.join(keys)}", soft_wrap=True)

@@ -1,0 +1,175 @@
+"""A table in pieces: ranges of primary keys, in their order, each about one batch of rows.
+
+Example:
+    >>> for span, rows in spans(engine, part, batch_rows=500):      # doctest: +SKIP
+    ...     ...
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Engine, and_, func, literal, select, true, tuple_
+
+from assay.core import write_atomically
+from assay.database.failures import named_errors
+from assay.encryption.adoption.errors import CheckpointError
+from assay.encryption.adoption.parts import Part
+
+Key = tuple[object, ...]
+"""A primary key: a UUID, integer or text for each of its columns."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The rows of a table whose primary keys lie in a range.
+
+    Attributes:
+        after: the key before the first one; None for the beginning.
+        until: the last key, which belongs to it.
+    """
+
+    after: Key | None
+    until: Key
+
+
+def within(part: Part, span: Span) -> ColumnElement[bool]:
+    """The criterion for the rows of a span."""
+    return and_(_beyond(part, span.after), ~_beyond(part, span.until))
+
+
+def spans(
+    engine: Engine,
+    part: Part,
+    *,
+    batch_rows: int,
+    after: Key | None = None,
+    wanted: ColumnElement[bool] | None = None,
+) -> Iterator[tuple[Span, int]]:
+    """The spans of a table, one after another, as the table is when each is asked for.
+
+    Args:
+        engine: the database.
+        part: whose table.
+        batch_rows: how many wanted rows a span holds at most.
+        after: the key to begin behind.
+        wanted: which rows count; all of them when None.
+
+    Yields:
+        a span, and how many wanted rows it had a moment ago.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    while True:
+        keys = (
+            select(*part.keys)
+            .where(_beyond(part, after), true() if wanted is None else wanted)
+            .order_by(*part.keys)
+            .limit(batch_rows)
+        )
+        with named_errors(f"read keys of {part.name}"), engine.connect() as connection:
+            found = connection.execute(keys).all()
+        if not found:
+            return
+        last = tuple(found[-1])
+        yield Span(after, last), len(found)
+        after = last
+
+
+def count(engine: Engine, part: Part, wanted: ColumnElement[bool] | None = None) -> int:
+    """How many rows of a table are wanted.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    counted = select(func.count()).select_from(part.table)
+    if wanted is not None:
+        counted = counted.where(wanted)
+    with named_errors(f"count the rows of {part.name}"), engine.connect() as connection:
+        return int(connection.execute(counted).scalar_one())
+
+
+def _beyond(part: Part, key: Key | None) -> ColumnElement[bool]:
+    if key is None:
+        return true()
+    values = [literal(v, column.type) for v, column in zip(key, part.keys, strict=True)]
+    if len(values) == 1:
+        return part.keys[0] > values[0]
+    return tuple_(*part.keys) > tuple_(*values)
+
+
+class Checkpoint:
+    """How far a sweep has come, in a file. It only spares work; losing it loses nothing.
+
+    Args:
+        path: the file; readable by its owner only, because a primary key may tell something.
+        part: what is worked on.
+    """
+
+    def __init__(self, path: Path, part: Part) -> None:
+        self._path = path
+        self._part = part
+
+    def load(self) -> Key | None:
+        """The last key before which all is done, or None.
+
+        Raises:
+            CheckpointError: the file is of another table or form.
+        """
+        try:
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            if (document["format"], document["part"]) == (_FORMAT, self._part.name):
+                return tuple(_key_from_json(piece) for piece in document["after"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise CheckpointError(
+            f"expected the checkpoint of {self._part.name} in {self._path}, found something else; "
+            "delete the file, and the work begins with the first row"
+        )
+
+    def save(self, after: Key) -> None:
+        """Everything up to this key is done."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pieces = [_key_to_json(piece) for piece in after]
+        document = {"format": _FORMAT, "part": self._part.name, "after": pieces}
+        write_atomically(self._path, json.dumps(document).encode(), mode=0o600)
+
+    def clear(self) -> None:
+        """The sweep came to its end."""
+        self._path.unlink(missing_ok=True)
+
+
+def _key_to_json(piece: object) -> object:
+    return {"uuid": str(piece)} if isinstance(piece, UUID) else piece
+
+
+def _key_from_json(piece: object) -> object:
+    if isinstance(piece, dict):
+        return UUID(piece["uuid"])
+    if type(piece) in (int, str):
+        return piece
+    raise ValueError("neither a UUID, an integer nor text")
+
+
+def shown_keys(keys: Sequence[Key]) -> list[str]:
+    """Keys to find rows by. Those of text are left out: they may be what is to be protected."""
+    return [
+        "/".join(str(piece) for piece in key)
+        for key in keys
+        if all(type(piece) in (int, UUID) for piece in key)
+    ]
+
+
+def key_of(row: Any, part: Part) -> Key:
+    """The primary key of a row that begins with its columns."""
+    return tuple(row[: len(part.keys)])

@@ -1,0 +1,129 @@
+"""The steps as verbs: each goes through the parts of the tables that were asked for.
+
+Example:
+    >>> run_backfill(adoption, crew, tables=())                     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.core import Clock, exclusive_lock
+from assay.database.failures import named_errors
+from assay.encryption.adoption.alembic import (
+    Migration,
+    apply_migration,
+    find_migration,
+    write_migration,
+)
+from assay.encryption.adoption.backfill import BackfillReport, backfill
+from assay.encryption.adoption.expand import expansion, slug
+from assay.encryption.adoption.parts import Part, parts_in_transition
+from assay.encryption.adoption.ranges import Checkpoint
+from assay.encryption.adoption.store import Store
+from assay.encryption.adoption.sweep import Crew
+from assay.encryption.adoption.verify import VerifyReport, record_verified, verify
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A datastore whose tables are on their way, and where their state is kept.
+
+    Attributes:
+        store: the database, opened here.
+        name: of the datastore.
+        state: the folder of checkpoints and of what was verified.
+        clock: where the time comes from.
+    """
+
+    store: Store
+    name: str
+    state: Path
+    clock: Clock
+
+    def file(self, part: Part, kind: str) -> Path:
+        """Where something about a part is kept."""
+        plain = "".join(char if char.isalnum() or char in "-_." else "-" for char in part.name)
+        return self.state / f"{self.name}.{plain}.{kind}"
+
+    @contextmanager
+    def alone(self, part: Part) -> Iterator[None]:
+        """Nobody else on this machine works on the part while the block runs.
+
+        Raises:
+            LockHeldError: somebody does.
+        """
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with exclusive_lock(self.file(part, "lock"), f"{part.name} of {self.name}"):
+            yield
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Where migrations go.
+
+    Attributes:
+        folder: of the application's own migrations, or one for these alone.
+        apply: whether they are applied here, too.
+        table: the table that says which migrations the database has.
+    """
+
+    folder: Path
+    apply: bool
+    table: str
+
+
+def run_expand(adoption: Adoption, versions: Versions, tables: Sequence[str]) -> list[Migration]:
+    """Write the migration of each part, and apply it when that was asked for.
+
+    Raises:
+        NothingToAdoptError, AdoptionBlockedError, MigrationError: see there.
+    """
+    engine, migrations = adoption.store.engine, []
+    for part in parts_in_transition(adoption.store.base, tables):
+        migration = find_migration(versions.folder, slug(part, "assay_expand"))
+        if migration is None:
+            with named_errors("look at the table"), engine.connect() as connection:
+                steps = expansion(part, connection)
+            migration = write_migration(versions.folder, steps)
+        if versions.apply:
+            apply_migration(engine, migration, versions.table)
+        migrations.append(migration)
+    return migrations
+
+
+def run_backfill(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[BackfillReport]:
+    """Seal the rows of each part that have no envelope.
+
+    Raises:
+        NothingToAdoptError, NotExpandedError, LockHeldError: see there.
+        DatabaseError, assay.keys.KeysError: no database, or no keys; what is done stays done.
+    """
+    reports = []
+    for part in parts_in_transition(adoption.store.base, tables):
+        with adoption.alone(part):
+            checkpoint = Checkpoint(adoption.file(part, "backfill.json"), part)
+            reports.append(backfill(adoption.store, part, crew, checkpoint))
+    return reports
+
+
+def run_verify(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[VerifyReport]:
+    """Open and compare every row of each part, and keep that it passed.
+
+    Raises:
+        NothingToAdoptError: there is no part in transition.
+        DatabaseError, assay.keys.KeysError: no database, or no keys: nothing can be told.
+    """
+    reports = []
+    for part in parts_in_transition(adoption.store.base, tables):
+        record = adoption.file(part, "verified.json")
+        record.unlink(missing_ok=True)
+        now = adoption.clock.now()
+        report = verify(adoption.store, part, crew)
+        if report.passed:
+            record_verified(record, part, report, now)
+        reports.append(report)
+    return reports

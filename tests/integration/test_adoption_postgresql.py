@@ -1,0 +1,153 @@
+"""A table in the clear is sealed on a real PostgreSQL while old and new code write to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import adoption_shop as shop  # noqa: E402 - a program of these tests, not a package
+
+KILLS = 3
+
+
+@pytest.fixture
+def environment(fresh_postgresql_url):
+    secrets = {"ASSAY_PASSPHRASE": "a passphrase of this test", "SHOP_DB": fresh_postgresql_url}
+    return {**os.environ, **secrets}
+
+
+@pytest.fixture
+def folder(tmp_path, fresh_postgresql_url, environment):
+    shop.build(tmp_path, "env:SHOP_DB")
+    with psycopg.connect(fresh_postgresql_url, autocommit=True) as connection:
+        connection.execute(shop.CREATE)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO customers (id, tenant, email, notes, born) VALUES (%s, %s, %s, %s, %s)",
+                [
+                    (uuid4(), ("north", "south")[n % 2], f"Person-{n}@example.com", f"n {n}", "1815-12-10")
+                    for n in range(shop.ROWS)
+                ],
+            )  # fmt: skip
+    shop.assay(tmp_path, environment, "keys", "create", check=0)
+    return tmp_path
+
+
+def kill_sometime(process, url, chance):
+    """Once rows are being sealed. The parent alone is killed: its workers end by themselves."""
+    begin = sealed_rows(url)
+    deadline = time.monotonic() + 60
+    while sealed_rows(url) <= begin + 20 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(chance.uniform(0, 0.4))
+    assert process.poll() is None, "the backfill was at its end before it was killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+    process.stdout.close()
+
+
+def sealed_rows(url):
+    with psycopg.connect(url) as connection:
+        counted = connection.execute("SELECT count(*) FROM customers WHERE sealed IS NOT NULL")
+        return counted.fetchone()[0]
+
+
+def workers_of(folder):
+    """Processes that still run in the folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def ended(process, folder, kind):
+    (folder / f"stop-{kind}").touch()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return json.loads(output)
+
+
+def test_a_table_is_sealed_while_old_and_new_code_write(folder, environment, fresh_postgresql_url):
+    url, chance = fresh_postgresql_url, random.Random(7)  # noqa: S311 - when to kill
+    expanded = shop.assay(folder, environment, "seal", "expand", "--apply", check=0)
+    assert [each["written"] for each in expanded["migrations"]] == [True]
+    program = str(HERE / "adoption_shop.py")
+    old = shop.start(folder, environment, program, "old", url, str(folder))
+    new = shop.start(folder, environment, program, "new", url, str(folder))
+    try:
+        backfill = (
+            "-m",
+            "assay",
+            "seal",
+            "backfill",
+            "--batch",
+            "20",
+            "--workers",
+            "2",
+            "--rate",
+            "100",
+        )
+        for _ in range(KILLS):
+            kill_sometime(shop.start(folder, environment, *backfill), url, chance)
+        assert old.poll() is None
+        old_wrote = ended(old, folder, "old")
+        sealed = shop.assay(folder, environment, "seal", "backfill", "--workers", "2", check=0)
+        assert sealed["parts"][0]["left"] == 0
+        # New code keeps writing both while every row is compared.
+        verified = shop.assay(folder, environment, "seal", "verify", "--workers", "2", check=0)
+        assert new.poll() is None
+        new_wrote = ended(new, folder, "new")
+    finally:
+        for process in (old, new):
+            process.kill()
+            process.wait()
+    part = verified["parts"][0]
+    assert part["rows"] == part["equal"] > shop.ROWS
+    assert len(old_wrote["last"]) > 20
+    assert len(new_wrote["last"]) > 20
+    compare_every_row(folder, url, environment, old_wrote, new_wrote)
+    deadline = time.monotonic() + 20
+    while workers_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workers_of(folder) == []
+
+
+def compare_every_row(folder, url, environment, old_wrote, new_wrote):
+    """Nothing was lost, overwritten or doubled, and each envelope holds what stands in the clear."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT id::text, email, notes FROM customers").fetchall()
+    found = {key: (email, notes) for key, email, notes in rows}
+    deleted = set(old_wrote["deleted"])
+    for key, notes in old_wrote["last"].items():
+        assert found[key][1] == notes
+    for key, email in new_wrote["last"].items():
+        if key not in deleted:
+            assert found[key][0] == email
+    assert not deleted & set(found)
+    script = (
+        "import json, shop, sys\nfrom pathlib import Path\nfrom sqlalchemy import select, text\n"
+        "from assay import assemble\nfrom assay.encryption.sqlalchemy import open_row\n"
+        "with assemble.open_adoption(Path('assay.yaml')) as adoption:\n"
+        "    with adoption.store.engine.connect() as connection:\n"
+        "        rows = connection.execute(text('SELECT * FROM customers')).mappings().all()\n"
+        "    opened = {str(r['id']): open_row(adoption.store.keyring, shop.Customer, r) for r in rows}\n"
+        "print(json.dumps({k: [v['email'], v['notes']] for k, v in opened.items()}))\n"
+    )
+    process = shop.start(folder, {**environment, "PYTHONPATH": str(folder)}, "-c", script)
+    output, _ = process.communicate(timeout=60)
+    assert {key: tuple(value) for key, value in json.loads(output).items()} == found
