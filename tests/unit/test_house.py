@@ -26,6 +26,7 @@ ROOMS = sorted(
         ("encryption/buckets.py", "import boto3", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import botocore", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import pyarrow", "PyArrow is imported in one file"),
+        ("encryption/mongodb/plans.py", "import bson", "pymongo is imported in one file"),
     ],
 )
 def test_each_contract_fails_on_a_planted_violation(tmp_path, repository, file, planted, contract):
@@ -61,7 +62,18 @@ def test_each_room_says_what_it_offers(room):
         ("assay", {"cryptography", "sqlalchemy", "typer", "rich", "msgspec"}),
         (
             "assay.encryption",
-            {"sqlalchemy", "pkcs11", "typer", "rich", "jinja2", "yaml", "botocore", "pyarrow"},
+            {
+                "sqlalchemy",
+                "pymongo",
+                "bson",
+                "pkcs11",
+                "typer",
+                "rich",
+                "jinja2",
+                "yaml",
+                "botocore",
+                "pyarrow",
+            },
         ),
         ("assay.keys", {"sqlalchemy", "pkcs11", "typer", "rich", "jinja2", "yaml"}),
         (

@@ -1,0 +1,286 @@
+"""Documents as the application has them, and as they are stored.
+
+Stored are the fields in the clear, one envelope for each group, and the blind indexes. Each group
+has its envelope, whether a document has values for it or not, so that this is hidden too.
+
+Specification: ``spec/row-envelope.md`` and ``spec/blind-index.md``; the table is the declared name
+of the collection, the row id that of ``_id``.
+
+Example:
+    >>> documents = Documents(declared, keyring, vendor)                 # doctest: +SKIP
+    >>> stored = documents.seal({"_id": 7, "tenant_id": "north", "text": "Dear Ada"})  # doctest: +SKIP
+    >>> documents.open(stored)["text"]                                   # doctest: +SKIP
+    'Dear Ada'
+"""  # noqa: E501 - an example
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from assay.core import DataKeyClass
+from assay.encryption.blind_index import BlindIndex, BlindIndexer
+from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer, envelope_key_id
+from assay.encryption.errors import MissingEnvelopeError, RowIdError, WrongKeyError
+from assay.encryption.generations import Generations
+from assay.encryption.mongodb.declaration import ID, SealedDocument, SealedGroup, index_field
+from assay.encryption.mongodb.errors import (
+    OwnerMissingError,
+    RawFieldError,
+    RowIdMissingError,
+    UnsealedFieldError,
+)
+from assay.encryption.mongodb.vendor import Vendor
+from assay.encryption.row_address import RowAddress, RowIdKind, row_id_encoder
+from assay.keys import DataKey, Keyring, UnknownDataKeyError
+
+_ROWS, _INDEXES = DataKeyClass.ROWS, DataKeyClass.INDEXES
+
+
+class Documents:
+    """Seals and opens the documents of one collection. Safe between threads and over a fork.
+
+    Args:
+        declared: what is sealed.
+        keyring: has the owners' data keys.
+        vendor: see `Vendor`.
+    """
+
+    def __init__(self, declared: SealedDocument, keyring: Keyring, vendor: Vendor) -> None:
+        self.declared = declared
+        self.keyring = keyring
+        self.vendor = vendor
+        self._sealer = EnvelopeSealer()
+        self._opener = EnvelopeOpener()
+        self._encode_row_id = row_id_encoder([declared.row_id])
+        self._indexers: Generations[tuple[str, bytes], BlindIndexer] = Generations(4096)
+
+    def owner(self, document: Mapping[str, Any]) -> str:
+        """The name of a document's owner.
+
+        Raises:
+            OwnerMissingError: there is none.
+        """
+        value = document.get(self.declared.owner)
+        try:
+            return self.declared.owner_of(self.vendor.plain(value))
+        except RowIdError:
+            pass  # binary data, which is nobody's name
+        raise OwnerMissingError(
+            f"expected the field {self.declared.owner!r} to say whose a document of "
+            f"{self.declared.name} is, found binary data; the owner is text, UUID, int or ObjectId"
+        )
+
+    def row_id(self, document: Mapping[str, Any]) -> bytes:
+        """The encoded ``_id`` of a document.
+
+        Raises:
+            RowIdMissingError: there is none.
+            RowIdError: it is of another kind than declared.
+        """
+        value = document.get(ID)
+        if value is None:
+            raise RowIdMissingError(
+                f"expected an _id in a document of {self.declared.name} before it is sealed, "
+                "found none; give it one"
+            )
+        return self._encode_row_id([self.vendor.plain(value)])
+
+    def with_id(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of a new document, with an ``_id`` that is made here when it has none.
+
+        Raises:
+            RowIdMissingError: ids of the declared kind must come from the application.
+        """
+        if document.get(ID) is not None or ID in document:
+            return dict(document)
+        if self.declared.row_id is RowIdKind.OBJECT_ID:
+            return {ID: self.vendor.new_object_id(), **document}
+        if self.declared.row_id is RowIdKind.UUID:
+            return {ID: uuid4(), **document}
+        raise RowIdMissingError(
+            f"expected an _id of kind {self.declared.row_id.value} in a new document of "
+            f"{self.declared.name}, found none; give it one"
+        )
+
+    def seal(
+        self, document: Mapping[str, Any], unknown: Mapping[str, Mapping[str, object]] | None = None
+    ) -> dict[str, Any]:
+        """The stored form of a document that has an ``_id``.
+
+        Args:
+            document: in the clear.
+            unknown: by group, the fields of its envelope that the declaration does not know and
+                that must be kept.
+
+        Raises:
+            RawFieldError: it names an envelope or a blind index.
+            OwnerMissingError: it is nobody's.
+            RowIdMissingError: it has no ``_id``.
+            RowIdError: its ``_id`` is of another kind than declared.
+            SealedValueError: a value has another type than declared.
+            UnsupportedValueError: a value cannot be sealed, or not be indexed.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        fields = self.declared.fields
+        refuse_raw(self.declared, document)
+        stored = {name: value for name, value in document.items() if name not in fields}
+        owner, row_id = self.owner(document), self.row_id(document)
+        for group in self.declared.groups.values():
+            values = dict((unknown or {}).get(group.name, {}))
+            values |= {name: document[name] for name in group.fields if name in document}
+            stored[group.envelope_field] = self.seal_group(group, owner, row_id, values)
+        for name in self.declared.indexes:
+            index = self.index(name, owner, document.get(name))
+            if index is not None:
+                stored[index_field(name)] = index
+        return stored
+
+    def seal_group(
+        self, group: SealedGroup, owner: str, row_id: bytes, values: Mapping[str, object]
+    ) -> bytes:
+        """The envelope of a group.
+
+        Raises:
+            SealedValueError: a value has another type than declared.
+            UnsupportedValueError: a value cannot be sealed.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        for name in group.fields:
+            if name in values:
+                self.declared.fields[name].accept(name, values[name])
+        key = self.keyring.current(owner, _ROWS)
+        address = RowAddress(owner, self.declared.name, group.name, row_id)
+        return self._sealer.seal(key, address, values, padded=self.declared.padded)
+
+    def open_group(self, group: SealedGroup, stored: Mapping[str, Any]) -> dict[str, object]:
+        """All fields in the envelope of a group, known and unknown.
+
+        Raises:
+            EnvelopeError: one of its leaves.
+            MalformedPayloadError: authentic, but no map of fields.
+            OwnerMissingError: the document is nobody's.
+            RowIdError: its ``_id`` is of another kind than declared.
+            SealedValueError: a field has another type than declared.
+            assay.keys.KeysError: the data key is not to be had.
+        """
+        envelope = stored.get(group.envelope_field)
+        if type(envelope) is not bytes:
+            raise MissingEnvelopeError(
+                f"expected an envelope in {self.declared.name}.{group.envelope_field}, found "
+                f"{'none' if envelope is None else type(envelope).__name__}"
+            )
+        owner = self.owner(stored)
+        address = RowAddress(owner, self.declared.name, group.name, self.row_id(stored))
+        key = self._key_of(owner, envelope)
+        values = self._opener.open(key, address, envelope)
+        for name in group.fields:
+            if name in values:
+                self.declared.fields[name].accept(name, values[name])
+        return values
+
+    def open(
+        self, stored: Mapping[str, Any], wanted: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """A document as the application has it, from its stored form.
+
+        Args:
+            stored: with owner, ``_id`` and the envelopes of the wanted fields.
+            wanted: the sealed fields that are to be in it; all when None.
+
+        Raises:
+            UnsealedFieldError: it holds a value in the clear under the name of a sealed field.
+            EncryptionError: as in `open_group`.
+        """
+        declared = self.declared
+        self.refuse_unsealed(stored)
+        document = {n: v for n, v in stored.items() if n not in declared.raw_names}
+        for group in declared.groups.values():
+            names = [name for name in group.fields if wanted is None or name in wanted]
+            if names:
+                values = self.open_group(group, stored)
+                document |= {name: values[name] for name in names if name in values}
+        return document
+
+    def refuse_unsealed(self, stored: Mapping[str, Any]) -> None:
+        """Refuse a stored document that holds a sealed field in the clear.
+
+        Raises:
+            UnsealedFieldError: it does.
+        """
+        for name in stored:
+            if name in self.declared.fields:
+                raise UnsealedFieldError(
+                    f"expected the field {name!r} of {self.declared.name} in its envelope alone, "
+                    "found a value in the clear beside it: it was written past the sealed "
+                    "collection, or before the field was sealed; insert such documents anew "
+                    "through it"
+                )
+
+    def unknown(self, stored: Mapping[str, Any]) -> dict[str, dict[str, object]]:
+        """By group, what its envelope holds that the declaration does not know.
+
+        Raises:
+            EncryptionError: as in `open_group`.
+        """
+        found = {}
+        for group in self.declared.groups.values():
+            values = self.open_group(group, stored)
+            found[group.name] = {n: v for n, v in values.items() if n not in group.fields}
+        return found
+
+    def index(self, name: str, owner: str, value: object) -> bytes | None:
+        """The blind index to store for a value; of None there is none.
+
+        Raises:
+            UnsupportedValueError: the transform does not accept the value.
+            assay.keys.KeysError: there is no index key to be had.
+        """
+        if value is None:
+            return None
+        key = self.keyring.current(owner, _INDEXES)
+        return self._compute(self.declared.indexes[name], key, value)
+
+    def indexes_of(self, name: str, owner: str, value: object) -> Iterable[bytes]:
+        """The blind indexes under which a value of an owner may be stored: one for each key.
+
+        Raises:
+            UnsupportedValueError: the transform does not accept the value.
+            assay.keys.KeysError: an index key is not to be had.
+        """
+        index = self.declared.indexes[name]
+        index.transform(value)  # refused just the same when the owner has no key
+        return [self._compute(index, key, value) for key in self.keyring.versions(owner, _INDEXES)]
+
+    def _compute(self, index: BlindIndex, key: DataKey, value: object) -> bytes:
+        place = (index.field, key.key_id)
+        indexer = self._indexers.get(place)
+        if indexer is None or indexer.key is not key:
+            indexer = BlindIndexer(index, key)
+            self._indexers.put(place, indexer)
+        return bytes(indexer.compute(value) or b"")
+
+    def _key_of(self, owner: str, envelope: bytes) -> DataKey:
+        key_id = envelope_key_id(envelope)
+        try:
+            return self.keyring.by_id(owner, _ROWS, key_id)
+        except UnknownDataKeyError as exc:
+            raise WrongKeyError(
+                "expected an envelope under a data key of the document's owner, found one under "
+                f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
+            ) from exc
+
+
+def refuse_raw(declared: SealedDocument, names: Iterable[str]) -> None:
+    """Refuse names of envelopes and blind indexes.
+
+    Raises:
+        RawFieldError: one of the names is such.
+    """
+    for name in names:
+        if name in declared.raw_names:
+            raise RawFieldError(
+                f"expected the sealed fields of {declared.name} to be named, found {name!r}, which "
+                "holds an envelope or a blind index; name the sealed field instead"
+            )
