@@ -47,6 +47,7 @@ from assay.core import (
     Progress,
     Result,
     SilentProgress,
+    Status,
     SystemClock,
     exclusive_lock,
     from_rfc3339,
@@ -55,7 +56,9 @@ from assay.core import (
 )
 from assay.evidence import (
     ArtefactStore,
+    Place,
     Recorder,
+    ResultView,
     RunView,
     VerifiedBundle,
     VerifiedClaim,
@@ -100,6 +103,8 @@ class Verification:
         bundle: the bundle.
         scope: what its newest finished run was about.
         run: that run.
+        results: what the promises rest on: the results of that run, and whatever a later run that
+            was interrupted had found to be other than a pass.
         judged_at: the moment for which the promises were judged.
         states: what follows for every promise at that moment.
     """
@@ -107,6 +112,7 @@ class Verification:
     bundle: VerifiedBundle
     scope: Scope
     run: RunView
+    results: Mapping[Place, ResultView]
     judged_at: datetime
     states: tuple[PromiseState, ...]
 
@@ -206,8 +212,9 @@ def verify(
     run_view = newest_finished_run(bundle_)
     scope = Scope.from_bytes(run_view.scope_bytes())
     now = (clock or SystemClock()).now()
-    states = assess(scope, _outcomes(run_view), now=now)
-    return Verification(bundle_, scope, run_view, now, states)
+    results = standing_results(bundle_, run_view)
+    states = assess(scope, _outcomes(results), now=now)
+    return Verification(bundle_, scope, run_view, results, now, states)
 
 
 def drill(
@@ -389,6 +396,27 @@ def newest_finished_run(bundle_: VerifiedBundle) -> RunView:
     return finished[-1]
 
 
+def standing_results(bundle_: VerifiedBundle, finished: RunView) -> Mapping[Place, ResultView]:
+    """What stands of each check on each asset after a finished run.
+
+    An interrupted run proves nothing, but what it found wrong before it was stopped stays found:
+    otherwise stopping a run would hide a failure that is in the log.
+
+    Args:
+        bundle_: the bundle.
+        finished: its newest finished run.
+    """
+    standing = dict(finished.results)
+    for view in bundle_.runs:
+        if view.finished_index is None and view.started_index > finished.started_index:
+            standing |= {
+                place: found
+                for place, found in view.results.items()
+                if found.result.status is not Status.PASS
+            }
+    return standing
+
+
 @contextmanager
 def _recorder(platform: Platform) -> Iterator[Recorder]:
     """The only recorder of the programme's log for as long as the block runs."""
@@ -418,8 +446,8 @@ def _judge(check: str, check_version: int, observation: bytes, asset_kind: str) 
     return judge_record(CHECKS, observation)
 
 
-def _outcomes(view: RunView) -> dict[tuple[str, str], Outcome]:
-    """The results of a run as coverage wants them."""
+def _outcomes(results: Mapping[Place, ResultView]) -> dict[Place, Outcome]:
+    """Verified results as coverage wants them."""
     return {
         place: Outcome(
             found.result,
@@ -427,5 +455,5 @@ def _outcomes(view: RunView) -> dict[tuple[str, str], Outcome]:
             found.index,
             found.statement.observation,
         )
-        for place, found in view.results.items()
+        for place, found in results.items()
     }

@@ -209,7 +209,8 @@ def test_a_wrong_passphrase_records_nothing(company, monkeypatch, capsys):
     assert bundle_of(company).read_bytes() == before
 
 
-def test_a_killed_run_keeps_what_it_recorded_and_is_shown_as_interrupted(company, capsys):
+def run_that_is_killed(company):
+    """A run that records every result and is killed before it finishes."""
     script = (
         "import os, signal, sys\n"
         "from assay.cli import main\n"
@@ -224,12 +225,45 @@ def test_a_killed_run_keeps_what_it_recorded_and_is_shown_as_interrupted(company
     )
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_a_killed_run_keeps_what_it_recorded_and_is_shown_as_interrupted(company, capsys):
+    run_that_is_killed(company)
     found = assemble.verify(bundle_of(company), key_of(company))
     assert len(found.bundle.unfinished_runs) == 1
     assert found.run.id not in found.bundle.unfinished_runs
     assert main(["verify", str(company / "out.bundle"), "--key", key_of(company)]) == 0
     assert "was interrupted" in capsys.readouterr().out
     assert run(company, "run") == 3, "the next run works"
+
+
+def test_what_a_killed_run_had_found_wrong_stays_found(company):
+    """Else a company could keep its page green by stopping each run that sees a failure."""
+    declared = (company / "assay.yaml").read_text()
+    uncovered = "  - {id: api, kind: endpoint, url: 'https://localhost:1'}\npromises:"
+    (company / "assay.yaml").write_text(declared.replace("promises:", uncovered))
+    run_that_is_killed(company)
+    found = assemble.verify(bundle_of(company), key_of(company))
+    states = {state.promise.id: state.state for state in found.states}
+    assert states["uniformity"] is State.BROKEN
+    assert states["kms"] is State.KEPT
+    page = company / "trust"
+    words = ["--bundle", str(company / "out.bundle"), "--key", key_of(company)]
+    assert main(["trust", "build", str(page), *words]) == 0
+    broken = found.results["uniform-coverage", "programme"].index
+    assert (page / "proofs" / f"{broken}.tlog-proof").is_file()
+    (company / "assay.yaml").write_text(declared)
+    assert run(company, "run") == 3
+    found = assemble.verify(bundle_of(company), key_of(company))
+    states = {state.promise.id: state.state for state in found.states}
+    assert states["uniformity"] is State.KEPT, "a later run that finished says what is now"
+
+
+def test_a_killed_run_proves_nothing(company):
+    at = assemble.verify(bundle_of(company), key_of(company)).states
+    run_that_is_killed(company)
+    found = assemble.verify(bundle_of(company), key_of(company)).states
+    assert [state.proven_at for state in found] == [state.proven_at for state in at]
 
 
 def test_an_unreachable_asset_is_an_error_and_the_rest_is_checked(company, capsys):

@@ -20,7 +20,7 @@ def trust_page_of(verification: Verification) -> TrustPage:
         verification: what `assay.assemble.verify` returned.
     """
     bundle, built_at = verification.bundle, verification.judged_at
-    results = verification.run.results
+    results = verification.results
     proofs = {
         found.index: StatementProof(
             index=found.index,
