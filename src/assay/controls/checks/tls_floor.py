@@ -24,6 +24,7 @@ from assay.core import Fidelity, Population, Result, Status
 from assay.transport import TlsObservation, TlsServer, Trust, VersionState, probe_tls, sslyze_tool
 
 _FLOOR = ("TLS 1.2", "TLS 1.3")
+_BELOW = ("SSL 2.0", "SSL 3.0", "TLS 1.0", "TLS 1.1")
 _FORBIDDEN_IN_SUITES = ("_NULL_", "_anon_", "_EXPORT_", "_RC4_", "_DES_", "_3DES_")
 
 
@@ -143,8 +144,9 @@ def _doubts(server: TlsServer) -> list[str]:
     ]
     if not set(_accepted(server)) & set(_FLOOR):
         doubts.append("no version was accepted")
-    if {version.version for version in server.versions} < {*_FLOOR, "TLS 1.0", "TLS 1.1"}:
-        doubts.append("not every version was tried")
+    untried = {*_BELOW, *_FLOOR} - {version.version for version in server.versions}
+    if untried:
+        doubts.append(f"whether {', '.join(sorted(untried))} is accepted (not tried)")
     check = server.check
     if check is None or Trust.UNKNOWN in {check.chain, check.name}:
         doubts.append("whether its certificate verifies")

@@ -99,6 +99,8 @@ def test_the_certificate_counts(check, status):
         (server(answers_afterwards=False),),
         (server(versions=()),),
         (server(versions=VERSIONS[4:]),),
+        (server(reachable=False, error="closed in silence"),),
+        (server(versions=tuple(version(v.version, REJECTED) for v in VERSIONS)),),
         (TlsServer("192.0.2.1", reachable=False, error="timed out"),),
         (SERVER, TlsServer("192.0.2.2", reachable=False, error="timed out")),
         (REFUSING,),
@@ -106,6 +108,37 @@ def test_the_certificate_counts(check, status):
 )
 def test_what_was_not_seen_could_not_be_told(servers):
     assert judged(*servers).status is Status.ERROR
+
+
+@pytest.mark.parametrize("missing", [v.version for v in VERSIONS])
+def test_each_version_must_have_been_tried(missing):
+    result = judged(server(versions=tuple(v for v in VERSIONS if v.version != missing)))
+    assert result.status is Status.ERROR
+    assert missing in result.reason
+
+
+def test_what_could_not_be_told_is_said_with_what_was_seen():
+    silent = server(reachable=False, error="closed in silence")
+    assert "192.0.2.1: closed in silence" in judged(silent).reason
+    assert "it answers no handshake" in judged(server(reachable=False)).reason
+    no_answer = version("TLS 1.0", UNKNOWN)
+    versions = tuple(no_answer if v.version == "TLS 1.0" else v for v in VERSIONS)
+    assert "TLS 1.0 is accepted (no answer)" in judged(server(versions=versions)).reason
+    versions = tuple(
+        msgspec.structs.replace(v, error="reset") if v is no_answer else v for v in versions
+    )
+    assert "TLS 1.0 is accepted (reset)" in judged(server(versions=versions)).reason
+    assert "nothing answers at any address" in judged(REFUSING).reason
+    assert judged(REFUSING).population.in_scope == 1
+    two = tuple(server(address=f"192.0.2.{n}", reachable=False, error="reset") for n in (1, 2))
+    assert judged(*two).population.in_scope == 2
+
+
+def test_only_what_was_spoken_is_said_to_be_spoken():
+    only = with_version("TLS 1.3", REJECTED)
+    assert judged(only).reason.startswith("TLS 1.2 only, ")
+    other = msgspec.structs.replace(SERVER, address="192.0.2.2")
+    assert "TLS 1.2 and TLS 1.3 only" in judged(only, other).reason
 
 
 def test_nothing_at_all_could_not_be_told():
