@@ -97,6 +97,9 @@ class HstsCheck:
             for r in plain
             if r.listening and not r.reachable
         ]
+        if len(plain) < len(facts.http.addresses) or not facts.http.addresses:
+            why = facts.http.error or "not every address was asked"
+            doubts.append(f"whether plain HTTP is served ({why})")
         if facts.http_declared and not any(response.reachable for response in plain):
             doubts.append("the plain port that the programme declares does not answer")
         if doubts or not answering:
