@@ -136,13 +136,14 @@ class SealedRows:
         return Result.of(counts, Fidelity.LIVE, reason)
 
     def violations(self) -> Sequence[Violation]:
-        """Plaintext instead of an envelope, a swapped row, and a copy in the clear."""
+        """Plaintext instead of an envelope, a swapped row, and copies in the clear."""
         return tuple(
             Violation(name, description, _twin_of(name))
             for name, description in (
                 ("plaintext-row", "one row's envelope is replaced by its text"),
                 ("swapped-rows", "two rows of different owners exchange their envelopes"),
                 ("copied-value", "a sealed e-mail address is copied into an ordinary column"),
+                ("clear-index", "a blind index holds the value instead of its keyed hash"),
                 ("clear-column", "a column with the name of a sealed field is added and filled"),
             )
         )
@@ -198,22 +199,24 @@ def _try_row(
             opened += open_row(keyring, table.model, row, group).values()
         except (EncryptionError, KeysError) as exc:
             reasons.append(type(exc).__name__)
-    others = {
-        name: value
-        for name, value in row.items()
-        if name not in table.groups.values() and name not in table.index_columns
-    }
+    # Blind indexes are looked into as well: an index that was filled with the value itself leaks.
+    others = {name: value for name, value in row.items() if name not in table.groups.values()}
     secrets = {value for value in opened if isinstance(value, str) and len(value) >= _SHORTEST_COPY}
     copied = [name for name, value in others.items() if _holds(value, secrets)]
     return reasons, copied
 
 
 def _holds(value: object, secrets: set[str]) -> bool:
+    """Whether a column repeats one of the values, as it is or in lower case."""
     if isinstance(value, str):
-        return any(secret in value for secret in secrets)
+        folded = value.casefold()
+        return any(secret in value or secret.casefold() in folded for secret in secrets)
     if isinstance(value, bytes | memoryview):
         raw = bytes(value)
-        return any(secret.encode() in raw for secret in secrets)
+        folded_raw = raw.lower()
+        return any(
+            secret.encode() in raw or secret.casefold().encode() in folded_raw for secret in secrets
+        )
     return False
 
 
@@ -230,6 +233,10 @@ def _twin_of(name: str) -> Callable[[Path, bool], AbstractContextManager[Twin]]:
         ),
         "copied-value": (
             "UPDATE notes SET label = 'for grace@twin.example' "
+            "WHERE id = (SELECT max(id) FROM notes)",
+        ),
+        "clear-index": (
+            "UPDATE notes SET author_email_index = CAST('grace@twin.example' AS BLOB) "
             "WHERE id = (SELECT max(id) FROM notes)",
         ),
         "clear-column": (

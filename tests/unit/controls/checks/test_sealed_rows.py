@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from assay.controls.checks.sealed_rows import SealedRows, SealedRowsFacts, TableFacts
+from assay.controls.checks.sealed_rows import SealedRows, SealedRowsFacts, TableFacts, _holds
 from assay.core import Status
 
 TABLE = TableFacts(
@@ -22,6 +22,7 @@ def test_all_rows_open():
     assert result.status is Status.PASS
     assert (result.population.in_scope, result.population.evaluated) == (3, 3)
     assert "without rows: empty" in result.reason
+    assert "without rows" not in judged(TABLE).reason
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,23 @@ def test_each_thing_in_the_clear_fails(changes):
     result = judged(TABLE, change(table="other", **changes))
     assert result.status is Status.FAIL
     assert result.findings[0].startswith("other: ")
+
+
+def test_each_row_of_a_table_with_a_clear_column_counts():
+    assert judged(TABLE, change(clear_columns=("text",))).population.failed == 3
+    assert judged(TABLE, change(refused={"WrongKeyError": 1}, bad_rows=1)).population.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "repeated"),
+    [
+        ("mail to ada@twin.example", True), ("ADA@TWIN.EXAMPLE", True), ("ada at twin", False),
+        (b"\0ada@twin.example\0", True), (b"\xffADA@twin.example", True), (b"\xff" * 16, False),
+        (7, False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_copy_is_seen_in_whatever_case_it_stands(value, repeated):
+    assert _holds(value, {"Ada@twin.example"}) is repeated
 
 
 @pytest.mark.parametrize(
