@@ -31,6 +31,16 @@ def test_each_object_that_is_not_as_it_should_be_fails(changes):
     result = judged(**changes)
     assert result.status is Status.FAIL
     assert result.population.failed == 1
+    assert result.findings
+
+
+def test_what_is_wrong_is_told_and_counted():
+    unknown = judged(stored=5, unlisted=1, unlisted_names=("0" * 64,))
+    assert unknown.reason == "files in the bucket that belong to no known object: 1"
+    assert (unknown.population.in_scope, unknown.population.evaluated) == (5, 5)
+    both = judged(stored=5, opened=3, unlisted=1, refused={"TamperedObjectError": 1})
+    assert both.findings == ("refused objects: 1 (TamperedObjectError)", unknown.reason)
+    assert both.population.failed == 2
 
 
 def test_an_empty_bucket_proves_nothing():
