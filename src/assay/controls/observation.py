@@ -90,13 +90,7 @@ def judge_record(checks: Mapping[str, AnyCheck], data: bytes) -> Result:
         )
     if record.failure is not None:
         return Result.error(record.failure, record.fidelity)
-    try:
-        facts = msgspec.convert(record.facts, check.facts, strict=True)
-    except msgspec.ValidationError as exc:
-        raise ObservationError(
-            f"expected facts of check {record.check} version {record.check_version}, found "
-            f"others: {exc}"
-        ) from exc
+    facts = facts_of(check, record)
     try:
         result = check.judge(facts)
     except Exception as exc:  # noqa: BLE001 - a judgement that crashes could not tell
@@ -105,3 +99,18 @@ def judge_record(checks: Mapping[str, AnyCheck], data: bytes) -> Result:
             record.fidelity,
         )
     return result.at_most(record.fidelity)
+
+
+def facts_of(check: AnyCheck, record: ObservationRecord) -> Any:
+    """The facts in a record, as its check collected them.
+
+    Raises:
+        ObservationError: they are not what the check collects.
+    """
+    try:
+        return msgspec.convert(record.facts, check.facts, strict=True)
+    except msgspec.ValidationError as exc:
+        raise ObservationError(
+            f"expected facts of check {record.check} version {record.check_version}, found "
+            f"others: {exc}"
+        ) from exc

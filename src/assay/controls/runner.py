@@ -22,7 +22,7 @@ from assay.controls.asset import Asset
 from assay.controls.check import AnyCheck
 from assay.controls.context import Context
 from assay.controls.coverage import Outcome, PromiseState, assess, planned_checks
-from assay.controls.observation import ObservationRecord, judge_record
+from assay.controls.observation import ObservationRecord, facts_of, judge_record
 from assay.controls.scope import Scope
 from assay.core import (
     AssayError,
@@ -64,28 +64,33 @@ def observe(check: AnyCheck, asset: Asset, context: Context) -> bytes:
     """Collect, and record what was collected or why it could not be.
 
     Whatever goes wrong while collecting becomes a failure in the record: it is never lost and
-    never a pass. An unexpected exception is recorded by its type only, since its text might hold
+    never a pass. So do facts that could not be read again from the record: nobody could judge
+    them later. An unexpected exception is recorded by its type only, since its text might hold
     what evidence must not.
     """
-    facts: dict[str, object] | None = None
-    failure: str | None = None
-    try:
-        collected = check.collect(asset, context)
-        facts = msgspec.to_builtins(collected, str_keys=True)
-    except AssayError as exc:
-        failure = f"could not observe {asset.id}: {exc}"
-    except Exception as exc:  # noqa: BLE001 - could not tell is a result, not a crash
-        failure = f"could not observe {asset.id}: unexpected {type(exc).__name__}"
     record = ObservationRecord(
         check=check.id,
         check_version=check.version,
         asset=asset.id,
-        collected_at=to_rfc3339(context.clock.now()),
+        collected_at="",
         fidelity=asset.fidelity,
-        facts=facts,
-        failure=failure,
     )
-    return record.to_bytes()
+    try:
+        collected = check.collect(asset, context)
+        facts = msgspec.to_builtins(collected, str_keys=True)
+        at = to_rfc3339(context.clock.now())
+        observed = msgspec.structs.replace(record, collected_at=at, facts=facts).to_bytes()
+        facts_of(check, ObservationRecord.from_bytes(observed))
+    except AssayError as exc:
+        failure = f"could not observe {asset.id}: {exc}"
+    except Exception as exc:  # noqa: BLE001 - could not tell is a result, not a crash
+        failure = f"could not observe {asset.id}: unexpected {type(exc).__name__}"
+    else:
+        return observed
+    # A name that is no text in UTF-8 may stand in the reason; the record takes text only.
+    said = failure.encode("utf-8", "replace").decode("utf-8")
+    at = to_rfc3339(context.clock.now())
+    return msgspec.structs.replace(record, collected_at=at, failure=said).to_bytes()
 
 
 def new_run_id(clock: Clock) -> str:

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.controls import ObservationError, ObservationRecord, Violation, judge_record
-from assay.core import Fidelity, Population, Result, Status, to_canonical_json
+from assay.controls import (
+    CollectError,
+    ObservationError,
+    ObservationRecord,
+    Repository,
+    Violation,
+    judge_record,
+    observe,
+)
+from assay.core import Fidelity, Population, Result, Status, SystemClock, to_canonical_json
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,8 +29,13 @@ class Doors:
     title = "counting doors"
     facts = Facts
 
+    def __init__(self, found=None):
+        self._found = found
+
     def collect(self, asset, context) -> Facts:
-        raise NotImplementedError
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
 
     def judge(self, facts: Facts) -> Result:
         if facts.doors == 13:
@@ -49,6 +62,40 @@ def test_the_same_bytes_give_the_same_result():
     assert judge_record(CHECKS, record().to_bytes()).status is Status.PASS
     bad = record(facts={"doors": 2, "open_doors": 1})
     assert judge_record(CHECKS, bad.to_bytes()).status is Status.FAIL
+
+
+class Surroundings:
+    clock = SystemClock()
+
+
+def observed(found):
+    data = observe(Doors(found), Repository(id="house", path="."), Surroundings())
+    return judge_record(CHECKS, data)
+
+
+def test_what_was_collected_is_judged():
+    assert observed(Facts(2, 0)).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (CollectError("nobody is at home"), "nobody is at home"),
+        (CollectError("no \udcff here"), "no ? here"),
+        (ZeroDivisionError("a secret"), "unexpected ZeroDivisionError"),
+        (Facts("\udcff", 0), "could not observe house"),
+        (Facts("two", 0), "expected facts of check doors"),
+        (Facts(2.5, 0), "could not observe house"),
+        (None, "could not observe house"),
+        (object(), "unexpected TypeError"),
+    ],
+    ids=repr,
+)
+def test_whatever_goes_wrong_while_observing_is_an_error_of_this_check_alone(found, why):
+    result = observed(found)
+    assert result.status is Status.ERROR
+    assert why in result.reason
+    assert "secret" not in result.reason
 
 
 def test_a_failure_to_collect_is_an_error_never_a_pass():
