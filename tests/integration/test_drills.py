@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.controls import CHECKS, drill, load_catalogue, refuse_unknown_checks
+from assay.controls import CHECKS, drill, drill_all, load_catalogue, refuse_unknown_checks
 from assay.core import Fidelity, Population, Result, Status
 
 TOOLS = {"tls-floor": "sslyze", "sast-bandit": "bandit"}
@@ -56,6 +56,14 @@ def test_a_twin_that_cannot_be_built_is_not_a_drill():
     outcome = drill(check, type(violation)(violation.id, violation.description, broken))
     assert not outcome.caught
     assert "could not be built" in outcome.reason
+
+
+def test_a_check_without_a_violation_is_not_passed_over():
+    check = Gutted(CHECKS["uniform-coverage"], Status.PASS)
+    check.violations = tuple
+    (outcome,) = drill_all({"uniform-coverage": check})
+    assert not outcome.caught
+    assert "expected a check to have a violation" in outcome.reason
 
 
 def test_every_check_has_a_violation_and_a_control():

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.controls.check import AnyCheck, Violation
+from assay.controls.check import AnyCheck, Twin, Violation
+from assay.controls.errors import TwinError
 from assay.controls.observation import judge_record
 from assay.controls.runner import observe
 from assay.core import AssayError, Progress, Result, SilentProgress, Status
@@ -49,17 +51,30 @@ class DrillOutcome:
         return not self.reason
 
 
+def _no_twin(folder: Path, inject: bool) -> AbstractContextManager[Twin]:
+    del folder, inject
+    raise TwinError("expected a check to have a violation, found none")
+
+
+_NO_VIOLATION = Violation("none", "no violation is known", _no_twin)
+"""Stands for the violations of a check that has none: it is never caught."""
+
+
 def drill_all(
     checks: Mapping[str, AnyCheck], progress: Progress | None = None
 ) -> Iterator[DrillOutcome]:
-    """Drill every check with every one of its violations.
+    """Drill every check with every one of its violations; one without any is not caught.
 
     Args:
         checks: the table of checks.
         progress: told of each drill.
     """
     shown = progress or SilentProgress()
-    pairs = [(check, violation) for check in checks.values() for violation in check.violations()]
+    pairs = [
+        (check, violation)
+        for check in checks.values()
+        for violation in check.violations() or (_NO_VIOLATION,)
+    ]
     for number, (check, violation) in enumerate(pairs):
         shown.advance(number, len(pairs), f"{check.id}: {violation.id}")
         yield drill(check, violation)
