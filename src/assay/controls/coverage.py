@@ -36,6 +36,9 @@ class State(StrEnum):
 _SAYS_IT_ALL = {Status.FAIL: State.BROKEN, Status.ERROR: State.ERROR}
 """However old and however real."""
 
+CLOCKS_APART = timedelta(minutes=5)
+"""How far the clock that recorded a result may be ahead of the one that reads it."""
+
 _WORST_FIRST = (State.BROKEN, State.ERROR, State.UNPROVEN, State.KEPT)
 
 
@@ -146,7 +149,8 @@ def assess(scope: Scope, outcomes: Outcomes, *, now: datetime) -> tuple[PromiseS
     Args:
         scope: the promises, controls and assets.
         outcomes: the newest outcome of each check on each asset.
-        now: the moment for which it is said; older proofs than the scope allows do not count.
+        now: the moment for which it is said; older proofs than the scope allows do not count, and
+            neither do those of a time that is still to come.
     """
     horizon = now - timedelta(hours=scope.fresh_for_hours)
     states = []
@@ -154,7 +158,7 @@ def assess(scope: Scope, outcomes: Outcomes, *, now: datetime) -> tuple[PromiseS
         lines = tuple(
             line
             for control_id in promise.controls
-            for line in _control_lines(scope, scope.control(control_id), outcomes, horizon)
+            for line in _control_lines(scope, scope.control(control_id), outcomes, (horizon, now))
         )
         states.append(PromiseState(promise, _state_of(lines), lines))
     return tuple(states)
@@ -177,7 +181,7 @@ def _state_of(lines: Sequence[CoverageLine]) -> State:
 
 
 def _control_lines(
-    scope: Scope, control: Control, outcomes: Outcomes, horizon: datetime
+    scope: Scope, control: Control, outcomes: Outcomes, period: tuple[datetime, datetime]
 ) -> Iterable[CoverageLine]:
     assets = scope.covered_by(control)
     if not assets:
@@ -185,7 +189,7 @@ def _control_lines(
     for asset in assets:
         check = control.applies_to[asset.kind]
         outcome = outcomes.get((check, asset.id)) if check else None
-        state, why = _judge_line(control, asset, check, outcome, horizon)
+        state, why = _judge_line(control, asset, check, outcome, period)
         yield CoverageLine(control, asset, check, outcome, state, why)
 
 
@@ -206,9 +210,18 @@ def _judge_line(
     asset: ScopedAsset,
     check: str | None,
     outcome: Outcome | None,
-    horizon: datetime,
+    period: tuple[datetime, datetime],
 ) -> tuple[State, str]:
-    """The state of a control on an asset, and why when it is not kept."""
+    """The state of a control on an asset, and why when it is not kept.
+
+    Args:
+        control: the control.
+        asset: the asset.
+        check: the id of its check.
+        outcome: what the check last said.
+        period: since when a result is fresh, and now.
+    """
+    horizon, now = period
     if check is None:
         return State.UNPROVEN, f"{asset.id}: no check yet ({control.title})"
     if outcome is None:
@@ -218,6 +231,9 @@ def _judge_line(
     demanded = control.fidelity or result.fidelity
     if result.status in _SAYS_IT_ALL:
         return _SAYS_IT_ALL[result.status], why
+    if outcome.at > now + CLOCKS_APART:  # it would stay fresh for longer than it may
+        why = f"{asset.id}: recorded at {to_rfc3339(outcome.at)}, which is still to come"
+        return State.ERROR, why
     if outcome.at < horizon:
         state, why = State.UNPROVEN, f"{asset.id}: last proven {to_rfc3339(outcome.at)}, too old"
     elif result.status is Status.NOT_APPLICABLE:

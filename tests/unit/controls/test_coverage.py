@@ -74,6 +74,7 @@ def test_kept_when_every_control_passed_on_every_asset():
         ({("sealed-rows", "b"): outcome()}, State.ERROR, "a: no result of sealed-rows on record"),
         ({("sealed-rows", "a"): outcome(Status.NOT_APPLICABLE)}, State.UNPROVEN, "because of not_applicable"),
         ({("sealed-rows", "a"): outcome(at=NOW - timedelta(hours=25))}, State.UNPROVEN, "too old"),
+        ({("sealed-rows", "a"): outcome(at=NOW + timedelta(minutes=6))}, State.ERROR, "still to come"),
     ],
 )  # fmt: skip
 def test_nothing_is_kept_by_default(outcomes, expected, why):
@@ -81,6 +82,13 @@ def test_nothing_is_kept_by_default(outcomes, expected, why):
     assert state.state is expected
     assert why in " ".join(state.why)
     assert exit_code([state]) == (1 if expected is State.BROKEN else 3)
+
+
+def test_clocks_may_be_a_little_apart():
+    soon = outcome(at=NOW + timedelta(minutes=4))
+    assert state_of([ROWS], [asset("a")], {("sealed-rows", "a"): soon}).state is State.KEPT
+    just = outcome(at=NOW - timedelta(hours=24))
+    assert state_of([ROWS], [asset("a")], {("sealed-rows", "a"): just}).state is State.KEPT
 
 
 def test_an_old_failure_stays_broken():
