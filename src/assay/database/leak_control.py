@@ -3,6 +3,8 @@
 A search that finds no plaintext proves something only when it does find plaintext that is known
 to be there. So a table with a column in the clear is made, filled, searched for, and dropped.
 
+The values stand in the table's own file and in the write-ahead log, where there is one.
+
 On SQLite the values are overwritten (``secure_delete``) and the write-ahead log is emptied, so
 nothing of them stays in the files. On PostgreSQL they stay in the write-ahead log until its files
 are recycled: take fresh random values for each test.
@@ -66,10 +68,11 @@ def leaky_table(engine: Engine, values: Sequence[str]) -> Iterator[None]:
         with named_errors(f"make the table {LEAK_TABLE_NAME}"), _connected(engine) as connection:
             _drop(connection)
             connection.execute(CreateTable(_TABLE))
-            connection.execute(
-                insert(_TABLE), [{"id": at, "value": value} for at, value in enumerate(values)]
-            )
-            connection.commit()
+            _insert(connection, values, 0)
+            if engine.dialect.name == "sqlite":
+                # Once more, so that it stands in the main file and in the write-ahead log.
+                connection.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
+                _insert(connection, values, len(values))
         checkpoint(engine)
         yield
     finally:
@@ -86,6 +89,12 @@ def _connected(engine: Engine) -> Iterator[Connection]:
             connection.detach()  # the setting below must not stay with a pooled connection
             connection.execute(text("PRAGMA secure_delete = ON"))
         yield connection
+
+
+def _insert(connection: Connection, values: Sequence[str], first: int) -> None:
+    rows = [{"id": at, "value": value} for at, value in enumerate(values, first)]
+    connection.execute(insert(_TABLE), rows)
+    connection.commit()
 
 
 def _drop(connection: Connection) -> None:

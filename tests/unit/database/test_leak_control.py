@@ -47,6 +47,20 @@ def test_the_values_are_there_and_then_gone(engine: sa.Engine, size: int) -> Non
     assert real_tables(engine) == ("mine",)
 
 
+def test_the_values_are_in_the_main_file_and_in_the_write_ahead_log(
+    engine: sa.Engine, request: pytest.FixtureRequest
+) -> None:
+    value = secrets.token_hex(16)
+    with engine.connect() as application:  # the last connection would take the log with it
+        application.execute(sa.text("SELECT * FROM mine")).all()
+        application.rollback()
+        with leaky_table(engine, [value]):
+            files = storage_files(engine).files
+            held = {path.name for path in files if value.encode() in path.read_bytes()}
+    is_wal = request.node.callspec.params["engine"] == "wal"
+    assert held == ({"app.db", "app.db-wal"} if is_wal else {"app.db"})
+
+
 def test_it_is_dropped_when_the_block_fails(engine: sa.Engine) -> None:
     value = secrets.token_hex(16)
     with pytest.raises(ZeroDivisionError), leaky_table(engine, [value]):

@@ -14,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _FIELDS = ("text", "email", "name", "file", "metadata")
 _PLACES_SHOWN = 10
 _LOGS = "logs "
+_A_TABLE = "a row of a table"
 
 Plant = Callable[[Mapping[str, str], Mapping[str, str]], Sequence[str]]
 """Writes values by kind through the application; returns the paths by which it did, in words."""
@@ -153,6 +155,8 @@ class LeakTest:
         ]
         trouble += [f"{medium.name}: {gap}" for medium in facts.media for gap in medium.gaps]
         trouble += [f"{m.name}: nothing was read" for m in facts.media if not m.bytes_read]
+        if not facts.fields:
+            trouble.append("no canary was written")
         if not facts.paths:
             trouble.append("the application wrote the canaries by no path")
         if trouble or not facts.media:
@@ -218,12 +222,15 @@ def _controlled(
     if isinstance(asset, Datastore):
         engine = context.engine(asset.url)
 
-        def missing_row(search: Search) -> tuple[str, ...]:
-            found = any(hit.medium == name and hit.canary == control for hit in search.hits)
-            return () if found else ("a row of a table",)
-
         with leaky_table(engine, [canaries[control].value]):
-            yield _Controlled(Medium(name, storage_files(engine).files), missing_row)
+            files = storage_files(engine).files
+            wanted = {_A_TABLE, *(_part_of_database(p.name) for p in files if _holds_bytes(p))}
+
+            def missing_row(search: Search) -> tuple[str, ...]:
+                hits = [h for h in search.hits if h.medium == name and h.canary == control]
+                return tuple(sorted(wanted - {_part_of_database(hit.path) for hit in hits}))
+
+            yield _Controlled(Medium(name, files), missing_row)
         return
     if isinstance(asset, Bucket):
         folder = context.path(asset.url)
@@ -235,6 +242,19 @@ def _controlled(
         yield _Controlled(
             Medium(name, (folder,)), lambda search: missing_forms(search, name, control)
         )
+
+
+def _holds_bytes(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # a server removes files at any time
+        return False
+
+
+def _part_of_database(file_name: str) -> str:
+    """Which of the two places that a row is written to a database's file belongs to."""
+    is_log = file_name.endswith("-wal") or re.fullmatch(r"[0-9A-F]{24}", file_name)
+    return "a row in the write-ahead log" if is_log else _A_TABLE
 
 
 def _medium_facts(
