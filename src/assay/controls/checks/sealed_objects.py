@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class SealedObjects:
             raise CollectError(f"expected a bucket, found {asset.id}")
         folder = _folder(asset, context)
         listed = list(cast("Index", context.load(asset.index))(context.environment))
-        stored = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+        stored = set(_files_below(folder))
         keyring = context.keyring(context.datastore_of(asset))
         refused: Counter[str] = Counter()
         bytes_opened = 0
@@ -128,6 +129,23 @@ def _folder(asset: Bucket, context: Context) -> Path:
     if not folder.is_dir():
         raise CollectError(f"expected a folder for {asset.id}, found none")
     return folder
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Everything in a bucket that is no folder, links to folders included, by its path there.
+
+    Raises:
+        CollectError: a folder cannot be read, so that nobody knows what lies in it.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise CollectError(
+            f"expected to read every folder of the bucket, found one closed: {error.strerror}"
+        ) from error
+
+    for at, folders, names in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if Path(at, name).is_symlink()]
+        yield from (Path(at, name).relative_to(folder).as_posix() for name in (*names, *links))
 
 
 def _try_object(keyring: Keyring, address: tuple[str, str, str], path: Path) -> tuple[str, int]:

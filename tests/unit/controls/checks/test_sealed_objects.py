@@ -1,7 +1,11 @@
+import os
+
 import msgspec
 import pytest
 
+from assay.controls import CollectError
 from assay.controls.checks.sealed_objects import SealedObjects, SealedObjectsFacts
+from assay.controls.twins.company import company
 from assay.core import Status
 
 FACTS = SealedObjectsFacts(
@@ -45,3 +49,36 @@ def test_what_is_wrong_is_told_and_counted():
 
 def test_an_empty_bucket_proves_nothing():
     assert judged(listed=0, stored=0, opened=0).status is Status.ERROR
+
+
+def said_of(twin):
+    check = SealedObjects()
+    return check.judge(check.collect(twin.bucket, twin.context))
+
+
+def test_what_lies_deep_or_behind_a_link_is_seen(tmp_path):
+    (tmp_path / "twin").mkdir()
+    with company(tmp_path / "twin") as twin:
+        bucket = twin.folder / "uploads-1"
+        (bucket / "empty").mkdir()
+        assert said_of(twin).status is Status.PASS
+        (bucket / "behind").symlink_to(tmp_path)
+        assert said_of(twin).reason.endswith("belong to no known object: 1")
+        (bucket / "deep" / "deeper").mkdir(parents=True)
+        (bucket / "deep" / "deeper" / "export.csv").write_text("name,email")
+        assert said_of(twin).reason.endswith("belong to no known object: 2")
+
+
+def test_a_folder_that_cannot_be_read_could_not_be_told(tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    with company(tmp_path) as twin:
+        (twin.folder / "uploads-1" / "closed").mkdir()
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(CollectError, match="Permission denied"):
+            said_of(twin)
