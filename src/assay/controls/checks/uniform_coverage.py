@@ -137,6 +137,8 @@ class UniformCoverage:
             else f"{len(facts.assets)} assets have every control of their kind; "
             f"{tables_seen} tables are declared and real{note}"
         )
+        if not facts.assets:
+            return Result.error("could not tell: the programme has no asset", Fidelity.LIVE)
         if not wrong and not all(tables.real for tables in facts.tables):
             return Result.error("could not tell: a datastore has no table", Fidelity.LIVE)
         status = Status.FAIL if wrong else Status.PASS

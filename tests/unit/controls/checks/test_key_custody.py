@@ -73,6 +73,23 @@ def test_without_an_attempt_nothing_can_be_told():
     assert judged(TOKEN, attempts=()).status is Status.ERROR
 
 
+def test_what_is_wrong_counts_before_what_is_not_known():
+    out = Attempt("wrap under another key", False, "40 bytes")
+    unsaid = {**TOKEN.attributes, "sensitive": None}
+    result = judged(TOKEN, attempts=(out,), attributes=unsaid, untried=("another door",))
+    assert result.status is Status.FAIL
+    assert result.reason == "the key came out: wrap under another key (40 bytes)"
+    assert judged(TOKEN, attempts=(out,), generated_inside=None).status is Status.FAIL
+    assert "origin or export attempts" in judged(TOKEN, attempts=()).reason
+
+
+@pytest.mark.parametrize("mode", ["0600", "0400"])
+def test_a_store_file_may_be_read_by_its_owner_alone(mode):
+    assert (
+        judged(STORE, store=msgspec.structs.replace(STORE.store, mode=mode)).status is Status.PASS
+    )
+
+
 @dataclass
 class Change:
     field: str

@@ -24,9 +24,14 @@ def test_a_whole_and_clean_scan_passes():
     )  # fmt: skip
     assert result.status is Status.PASS
     assert "2 checks suppressed" in result.reason
+    assert "minor" not in result.reason
     assert "1 files excluded" in result.reason
     assert "1 folders of installed packages" in result.reason
     assert "3 files with Python that bandit does not read" in result.reason
+
+
+def test_what_did_not_occur_is_not_told():
+    assert judged().reason == "no weakness in 3 files (90 lines) by 75 rules of bandit 1.9.4"
 
 
 @pytest.mark.parametrize("severity", ["medium", "high"])
@@ -47,17 +52,20 @@ def test_a_minor_finding_is_counted(severity, confidence):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "why"),
     [
-        {"parsed": 2, "unparsed": {"app.py": "syntax error"}},
-        {"version": "1.8.0"},
-        {"rules": 74},
-        {"canary_missed": ("B301",)},
-        {"files": 0, "parsed": 0},
+        ({"unparsed": {"app.py": "syntax error"}}, "app.py was not analysed (syntax error)"),
+        ({"parsed": 2}, "2 of 3 files were evaluated"),
+        ({"version": "1.8.0"}, "expected bandit 1.9.4, found 1.8.0"),
+        ({"rules": 74}, "expected 75 rules, found 74"),
+        ({"canary_missed": ("B301",)}, "the canary was not found by B301"),
+        ({"files": 0, "parsed": 0}, "the repository has no Python file"),
     ],
 )
-def test_without_proof_of_a_scan_nothing_can_be_told(changes):
-    assert judged(**changes).status is Status.ERROR
+def test_without_proof_of_a_scan_nothing_can_be_told(changes, why):
+    result = judged(**changes)
+    assert result.status is Status.ERROR
+    assert why in result.reason
 
 
 def test_a_finding_counts_even_when_the_proof_is_incomplete():
