@@ -193,4 +193,6 @@ def store_facts(path: Path, data: bytes) -> StoreFacts:
 
 
 def _no_store(path: Path) -> KeyNotFoundError:
-    return KeyNotFoundError(f"expected a key store at {path}, found no file; create a key first")
+    return KeyNotFoundError(
+        f"expected a key store at {path}, found no file; make the keys with `assay keys create`"
+    )
