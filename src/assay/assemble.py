@@ -49,6 +49,7 @@ from assay.core import (
     SilentProgress,
     Status,
     SystemClock,
+    WrongInputError,
     exclusive_lock,
     from_rfc3339,
     tools_home,
@@ -56,6 +57,7 @@ from assay.core import (
 )
 from assay.evidence import (
     ArtefactStore,
+    BundleReadError,
     Place,
     Recorder,
     ResultView,
@@ -223,11 +225,11 @@ def drill(
     """Drill every check, or only some, with every violation.
 
     Raises:
-        AssayError: there is no check of a name that was asked for.
+        WrongInputError: there is no check of a name that was asked for.
     """
     for name in only or ():
         if name not in CHECKS:
-            raise AssayError(f"expected a check ({', '.join(CHECKS)}), found {name}")
+            raise WrongInputError(f"expected a check ({', '.join(CHECKS)}), found {name}")
     chosen = {name: check for name, check in CHECKS.items() if not only or name in only}
     yield from drill_all(chosen, progress)
 
@@ -372,13 +374,26 @@ def verify_claim_files(path: Path, key: str) -> VerifiedClaim:
 
     Raises:
         EvidenceError, LedgerError: the claim is not in the log, or does not follow from its facts.
-        AssayError: a file is missing, or the statement is not about a result.
+        BundleReadError: a file is missing or cannot be read.
+        VerifierKeyError: the key is malformed.
     """
     stem = path.name.removesuffix(CLAIM_SUFFIX)
-    proof = path.read_text(encoding="utf-8")
-    entry = path.with_name(f"{stem}.dsse.json").read_bytes()
-    observation = path.with_name(f"{stem}.observation.json").read_bytes()
-    return verify_result_claim(proof, entry, observation, load_verifier_key(key), _judge)
+    proof, entry, observation = (
+        _claim_file(path.with_name(stem + suffix))
+        for suffix in (CLAIM_SUFFIX, ".dsse.json", ".observation.json")
+    )
+    text = proof.decode("utf-8", "replace")
+    return verify_result_claim(text, entry, observation, load_verifier_key(key), _judge)
+
+
+def _claim_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise BundleReadError(
+            f"expected the claim's file {path}: {exc.strerror}; a claim is three files beside "
+            f"each other, which end in {CLAIM_SUFFIX}, .dsse.json and .observation.json"
+        ) from exc
 
 
 def newest_finished_run(bundle_: VerifiedBundle) -> RunView:

@@ -11,7 +11,9 @@ from assay.cli.run import AsJson, Programme
 from assay.cli.screen import KEPT, out, print_json
 
 Target = Annotated[Path, typer.Option("--output", "-o", help="The file.", metavar="FILE")]
-First = Annotated[int, typer.Option("--first", help="The first statement wanted.", min=0)]
+First = Annotated[
+    int, typer.Option("--first", help="The first statement wanted.", min=0, metavar="NUMBER")
+]
 
 
 def bundle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from assay.cli.run import AsJson
 from assay.cli.screen import COULD_NOT_TELL, KEPT, out, print_json, shown_progress
 
 Only = Annotated[
-    list[str] | None, typer.Option("--check", help="Only this check; may be repeated.")
+    list[str] | None,
+    typer.Option("--check", help="Only this check; may be repeated.", metavar="CHECK"),
 ]
 
 Into = Annotated[
@@ -28,14 +30,19 @@ def drill(check: Only = None, programme: Into = None, as_json: AsJson = False) -
 
     With --config, what the drills showed is also recorded in that programme's log.
 
-    Exit code: 0 every violation was caught; 3 a check did not fail, so its results mean nothing.
+    Exit code: 0 every violation was caught; 2 no such check, or the
+    programme file is wrong; 3 a check did not fail, so its results mean nothing.
     """
     from assay import assemble
 
-    with shown_progress("Drilling", as_json=as_json) as progress:
-        outcomes = list(assemble.drill(progress, only=check))
-    if programme is not None:
-        with assemble.open_platform(programme) as platform:
+    with ExitStack() as stack:
+        # Before the drills, which take a while: a wrong file is said at once.
+        platform = None
+        if programme is not None:
+            platform = stack.enter_context(assemble.open_platform(programme))
+        with shown_progress("Drilling", as_json=as_json) as progress:
+            outcomes = list(assemble.drill(progress, only=check))
+        if platform is not None:
             assemble.record_drills(platform, outcomes)
     caught = all(outcome.caught for outcome in outcomes) and bool(outcomes)
     code = KEPT if caught else COULD_NOT_TELL

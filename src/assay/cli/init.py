@@ -12,7 +12,10 @@ from assay.cli.screen import KEPT, WRONG_INPUT, err, out, print_json
 
 Repository = Annotated[Path, typer.Argument(help="The repository.", metavar="FOLDER")]
 Target = Annotated[
-    Path | None, typer.Option("--output", "-o", help="The file; FOLDER/assay.yaml if not given.")
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The file; FOLDER/assay.yaml if not given.", metavar="FILE"
+    ),
 ]
 
 
@@ -22,6 +25,7 @@ def init(repository: Repository = Path(), output: Target = None, as_json: AsJson
     Exit code: 0 proposed; 2 there is a file already, or no such folder.
     """
     from assay.controls import propose
+    from assay.core import write_atomically
 
     target = output or repository / "assay.yaml"
     if not repository.is_dir() or target.exists():
@@ -33,7 +37,7 @@ def init(repository: Repository = Path(), output: Target = None, as_json: AsJson
             err.print(f"error: {message}", markup=False)
         return WRONG_INPUT
     proposal = propose(repository)
-    target.write_text(proposal.text, encoding="utf-8")
+    write_atomically(target, proposal.text.encode())
     if as_json:
         document = {"file": str(target), "seen": proposal.seen, "missing": proposal.missing}
         print_json({**document, "exit_code": KEPT})

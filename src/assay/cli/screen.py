@@ -19,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from assay.controls import CatalogueError, ProgrammeError
-from assay.core import AssayError, Progress, SilentProgress
-from assay.evidence import EvidenceError
-from assay.ledger import LedgerError
+from assay.core import AssayError, Progress, SilentProgress, WrongInputError
+from assay.evidence import BundleReadError, EvidenceError
+from assay.ledger import LedgerError, VerifierKeyError
 
 KEPT, BROKEN, WRONG_INPUT, COULD_NOT_TELL = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -92,6 +92,21 @@ def report_error(exc: Exception, *, as_json: bool, code: int | None = None) -> i
     return code
 
 
+def report_refusal(exc: Exception, *, as_json: bool) -> int:
+    """Say why evidence was refused, or that its file or its key cannot be read at all."""
+    unread = isinstance(exc, VerifierKeyError | BundleReadError)
+    code = WRONG_INPUT if unread else BROKEN
+    if as_json:
+        error = {"message": str(exc), "type": type(exc).__name__}
+        print_json({"verified": False, "error": error, "exit_code": code})
+    elif unread:
+        err.print(f"error: {exc}", markup=False)
+    else:
+        err.print(f"REFUSED: {exc}", markup=False)
+        err.print("Nothing in this bundle counts.")
+    return code
+
+
 def report_usage(message: str) -> int:
     """Say which words were wrong."""
     err.print(f"error: {message} See `assay --help`.", markup=False)
@@ -105,7 +120,7 @@ def report_interrupt() -> int:
 
 
 def _explain(exc: Exception) -> tuple[int, str]:
-    if isinstance(exc, ProgrammeError | CatalogueError):
+    if isinstance(exc, ProgrammeError | CatalogueError | WrongInputError):
         return WRONG_INPUT, str(exc)
     if isinstance(exc, LedgerError | EvidenceError | AssayError):
         return COULD_NOT_TELL, str(exc)

@@ -9,7 +9,7 @@ import typer
 
 from assay.cli.matrix import matrix_to_json, print_matrix
 from assay.cli.run import AsJson
-from assay.cli.screen import BROKEN, KEPT, WRONG_INPUT, err, out, print_json, shown_progress
+from assay.cli.screen import KEPT, out, print_json, report_refusal, shown_progress
 from assay.core import result_to_json
 from assay.evidence import ResultRecorded, VerifiedClaim
 
@@ -17,7 +17,8 @@ Bundle = Annotated[
     Path, typer.Argument(help="The bundle, or a .tlog-proof file.", metavar="BUNDLE")
 ]
 LogKey = Annotated[
-    str, typer.Option("--key", help="The log's verifier key, or a file that holds it.")
+    str,
+    typer.Option("--key", help="The log's verifier key, or a file that holds it.", metavar="KEY"),
 ]
 
 
@@ -30,27 +31,15 @@ def verify(bundle: Bundle, key: LogKey, as_json: AsJson = False) -> int:
     """
     from assay import assemble
     from assay.evidence import EvidenceError
-    from assay.ledger import LedgerError, VerifierKeyError
+    from assay.ledger import LedgerError
 
     try:
         if bundle.name.endswith(assemble.CLAIM_SUFFIX):
             return _show_claim(assemble.verify_claim_files(bundle, key), as_json=as_json)
         with shown_progress("Verifying", as_json=as_json) as progress:
             found = assemble.verify(bundle, key, progress=progress)
-    except VerifierKeyError as exc:
-        if as_json:
-            print_json({"error": {"message": str(exc)}, "exit_code": WRONG_INPUT})
-        else:
-            err.print(f"error: {exc}", markup=False)
-        return WRONG_INPUT
     except (EvidenceError, LedgerError) as exc:
-        if as_json:
-            error = {"message": str(exc), "type": type(exc).__name__}
-            print_json({"verified": False, "error": error, "exit_code": BROKEN})
-        else:
-            err.print(f"REFUSED: {exc}", markup=False)
-            err.print("Nothing in this bundle counts.")
-        return BROKEN
+        return report_refusal(exc, as_json=as_json)
     view = found.bundle
     if as_json:
         document = {

@@ -18,6 +18,7 @@ from assay.core.errors import (
     LockHeldError,
     SecretReferenceError,
     ToolError,
+    WrongInputError,
 )
 from assay.core.events import (
     Event,
@@ -60,6 +61,7 @@ __all__ = [
     "ToolError",
     "ToolOutput",
     "WrappedDataKey",
+    "WrongInputError",
     "atomic_file",
     "exclusive_lock",
     "flush_directory",

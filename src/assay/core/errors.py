@@ -7,6 +7,7 @@ One root, one subclass per room, leaves end in ``Error``::
     ├── SecretReferenceError      an ``env:`` or ``file:`` reference cannot be resolved
     ├── ToolError                 a pinned external tool is missing, wrong or failed
     ├── LockHeldError             another process holds an exclusive lock
+    ├── WrongInputError           what was asked for does not exist
     ├── keys.KeysError            floor 1
     ├── ledger.LedgerError        floor 1
     ├── database.DatabaseError    floor 1
@@ -42,6 +43,10 @@ class SecretReferenceError(AssayError):
 
 class ToolError(AssayError):
     """A pinned external tool is missing, has another version, or failed to run."""
+
+
+class WrongInputError(AssayError):
+    """What was asked for does not exist; nothing was done."""
 
 
 class LockHeldError(AssayError):

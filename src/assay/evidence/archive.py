@@ -152,7 +152,8 @@ class Archive:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (OSError, ValueError) as exc:
-            raise BundleReadError(f"expected to read the bundle {path}: {exc}") from exc
+            why = exc.strerror if isinstance(exc, OSError) else exc
+            raise BundleReadError(f"expected to read the bundle {path}: {why}") from exc
         members: dict[str, Member] = {}
         archive = cls(members, descriptor)
         weakref.finalize(archive, os.close, descriptor)
@@ -180,7 +181,9 @@ class Archive:
         except OSError as exc:
             raise BundleReadError(f"expected to read the bundle: {exc.strerror}") from exc
         if not _END.size <= size <= _LARGEST:
-            raise BundleFormError("expected a bundle: a ZIP file shorter than 4 GiB")
+            raise BundleFormError(
+                f"expected a bundle, a ZIP file shorter than 4 GiB, found {size} bytes"
+            )
         count, length, offset = self._read_end(size)
         directory = self._at(offset, length)
         members: dict[str, Member] = {}
@@ -207,7 +210,10 @@ class Archive:
                 raise BundleFormError("expected a ZIP64 end record")
             *_, count, length, offset = _LARGE_END.unpack(self._at(start, _LARGE_END.size))
         if offset + length > size or count * _CENTRAL.size > length:
-            raise BundleFormError("expected a directory within the file")
+            raise BundleFormError(
+                "expected a bundle, a ZIP file with its directory at the end, found another end: "
+                "it was cut short or is another kind of file; ask for it again"
+            )
         end = _end_records(count, length, offset)
         if offset + length + len(end) != size or self._at(offset + length, len(end)) != end:
             raise BundleFormError("expected the end record that the members determine")

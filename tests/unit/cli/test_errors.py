@@ -62,5 +62,62 @@ def test_an_interrupt_is_said(monkeypatch, capsys):
 
 
 def test_an_unknown_check_cannot_be_drilled(capsys):
-    assert main(["drill", "--check", "nonsense"]) == 3
+    assert main(["drill", "--check", "nonsense"]) == 2
     assert "expected a check (sealed-rows" in capsys.readouterr().err
+
+
+def test_a_drill_reads_its_programme_before_it_begins(programme, monkeypatch):
+    monkeypatch.setattr("assay.assemble.drill", lambda *_args, **_kwargs: pytest.fail("drilled"))
+    assert main(["drill", "-c", programme]) == 2
+
+
+_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", [["verify"], ["trust", "build", "page", "--bundle"]])
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ((None, _KEY), 2),
+        ((b"no bundle, but long enough to hold the end of one", _KEY), 1),
+        ((b"", _KEY), 1),
+        ((b"", "missing.vkey"), 2),
+    ],
+)
+def test_every_verifier_tells_a_wrong_name_from_a_refusal(verb, found, code, here, capsys):
+    content, key = found
+    if content is not None:
+        (here / "x.bundle").write_bytes(content)
+    words = [*verb, "x.bundle", "--key", key]
+    assert main(words) == code
+    shown = capsys.readouterr()
+    assert ("REFUSED" in shown.err) == (code == 1)
+    assert "Errno" not in shown.err
+    assert main([*words, "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert (document["verified"], document["exit_code"]) == (False, code)
+    assert not (here / "page").exists()
+
+
+@pytest.mark.parametrize("there", [0, 1, 2])
+def test_a_claim_whose_files_are_not_all_there_is_wrong_input(there, tmp_path, capsys):
+    names = ["7.tlog-proof", "7.dsse.json", "7.observation.json"]
+    for name in names[:there]:
+        (tmp_path / name).write_bytes(b"\xff")
+    assert main(["verify", str(tmp_path / names[0]), "--key", _KEY]) == 2
+    error = capsys.readouterr().err
+    assert f"expected the claim's file {tmp_path / names[there]}" in error
+    assert "three files beside each other" in error
+
+
+def test_a_claim_of_other_bytes_is_refused(tmp_path, capsys):
+    for name in ("7.tlog-proof", "7.dsse.json", "7.observation.json"):
+        (tmp_path / name).write_bytes(b"\xff")
+    assert main(["verify", str(tmp_path / "7.tlog-proof"), "--key", _KEY]) == 1
+    assert "REFUSED" in capsys.readouterr().err
