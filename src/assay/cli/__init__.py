@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from assay.cli import bundle, drill, init, keys, run, scan, seal, trust, verify
-from assay.cli.screen import INTERRUPTED, report_error, report_interrupt, report_usage
+from assay.cli.screen import INTERRUPTED, report_error, report_interrupt, report_usage, show_help
 
 _DESCRIPTION = "Keeps a company's security and privacy promises, and proves it."
 
@@ -49,12 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``assay``; those of this process when None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
     try:
         code = app(args=words, prog_name="assay", standalone_mode=False)
     except TyperException as exc:
-        return report_usage(exc.format_message())
+        if type(exc).__name__ == "NoArgsIsHelpError":  # Typer has no public name for it
+            return show_help(exc.format_message())
+        return report_usage(exc.format_message(), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        return report_interrupt()
+        return report_interrupt(as_json=as_json)
     except Exception as exc:  # noqa: BLE001 - the last place where an error can be told
-        return report_error(exc, as_json="--json" in words)
-    return report_interrupt() if code == INTERRUPTED else int(code or 0)
+        return report_error(exc, as_json=as_json)
+    return report_interrupt(as_json=as_json) if code == INTERRUPTED else int(code or 0)

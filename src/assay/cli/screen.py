@@ -107,15 +107,28 @@ def report_refusal(exc: Exception, *, as_json: bool) -> int:
     return code
 
 
-def report_usage(message: str) -> int:
+def report_usage(message: str, *, as_json: bool) -> int:
     """Say which words were wrong."""
-    err.print(f"error: {message} See `assay --help`.", markup=False)
+    if as_json:
+        print_json({"error": {"message": message}, "exit_code": WRONG_INPUT})
+    else:
+        err.print(f"error: {message.removesuffix('.')}. See `assay --help`.", markup=False)
     return WRONG_INPUT
 
 
-def report_interrupt() -> int:
+def show_help(text: str) -> int:
+    """Say which words there are, to someone who gave none."""
+    err.print(text, markup=False)
+    return WRONG_INPUT
+
+
+def report_interrupt(*, as_json: bool) -> int:
     """Say that the user stopped it."""
-    err.print("interrupted: what was recorded so far stays in the log")
+    message = "interrupted: what was recorded so far stays in the log"
+    if as_json:
+        print_json({"error": {"message": message}, "exit_code": INTERRUPTED})
+    else:
+        err.print(message)
     return INTERRUPTED
 
 
@@ -125,8 +138,9 @@ def _explain(exc: Exception) -> tuple[int, str]:
     if isinstance(exc, LedgerError | EvidenceError | AssayError):
         return COULD_NOT_TELL, str(exc)
     if isinstance(exc, OSError):
-        place = f" ({exc.filename})" if exc.filename else ""
-        return COULD_NOT_TELL, f"{exc.strerror or type(exc).__name__}{place}; nothing was lost"
+        place = exc.filename or "a file"
+        why = exc.strerror or type(exc).__name__
+        return COULD_NOT_TELL, f"expected to use {place}, found: {why}; nothing was lost"
     if os.environ.get("ASSAY_DEBUG"):
         traceback.print_exception(exc)
     return COULD_NOT_TELL, (

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -32,6 +35,22 @@ def test_wrong_words_are_exit_code_2(words, capsys):
     assert "assay --help" in capsys.readouterr().err
 
 
+def test_wrong_words_are_told_to_machines_as_well(capsys):
+    assert main(["run", "--nonsense", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert "--nonsense" in document["error"]["message"]
+    assert document["exit_code"] == 2
+
+
+@pytest.mark.parametrize("words", [[], ["keys"], ["trust"], ["scan"]])
+def test_no_words_show_the_help_and_call_it_no_error(words, capsys):
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Usage: ")
+    assert "error" not in shown
+    assert shown.count("assay --help") == 0
+
+
 def test_an_unexpected_exception_is_never_exit_code_0_and_shows_no_text(monkeypatch, capsys):
     def crash(*_args, **_kwargs):
         raise RuntimeError("hunter2")
@@ -49,7 +68,7 @@ def test_a_full_disk_is_said(monkeypatch, capsys):
 
     monkeypatch.setattr("assay.assemble.open_platform", full)
     assert main(["run"]) == 3
-    assert "No space left on device (/log/tile)" in capsys.readouterr().err
+    assert "expected to use /log/tile, found: No space left on device" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_said(monkeypatch, capsys):
@@ -59,6 +78,30 @@ def test_an_interrupt_is_said(monkeypatch, capsys):
     monkeypatch.setattr("assay.assemble.open_platform", interrupt)
     assert main(["run"]) == 130
     assert "interrupted" in capsys.readouterr().err
+    assert main(["run", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 130
+
+
+@pytest.mark.parametrize("moment", ["import", "run"])
+def test_an_interrupt_while_the_command_line_loads_is_said_without_a_traceback(moment):
+    begin = {
+        "import": "class Stop:\n"
+        "    def find_spec(self, name, *_rest):\n"
+        "        if name == 'assay.evidence': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n",
+        "run": "import assay.cli.run, assay.assemble\n"
+        "def stop(*_args, **_kwargs): raise KeyboardInterrupt\n"
+        "assay.assemble.open_platform = stop\n",
+    }[moment]
+    [entry] = entry_points(group="console_scripts", name="assay")
+    script = (
+        f"import sys\n{begin}sys.argv = ['assay', 'run']\n"
+        f"from {entry.module} import {entry.attr} as begin\nsys.exit(begin())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.startswith(b"interrupted: ")
+    assert b"Traceback" not in done.stderr
 
 
 def test_an_unknown_check_cannot_be_drilled(capsys):
