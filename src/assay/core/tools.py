@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,9 +136,14 @@ class PinnedTool:
 
 
 def _find_uv() -> str:
-    uv = os.environ.get("UV") or shutil.which("uv")
+    """Where uv is: ``UV`` says so, or it came with ``assay[scan]``, or it is on the ``PATH``."""
+    beside = str(Path(sys.executable).parent)
+    uv = os.environ.get("UV") or shutil.which("uv", path=beside) or shutil.which("uv")
     if uv is None:
-        raise ToolError("expected uv on the PATH to set up tools, found none; install assay[scan]")
+        raise ToolError(
+            f"expected uv beside {sys.executable} or on the PATH to set up tools, found none; "
+            "install assay[scan]"
+        )
     return uv
 
 
