@@ -16,7 +16,10 @@ _COLUMNS = ("promise", "state", "evaluated", "fidelity")
 
 
 def print_matrix(title: str, states: Sequence[PromiseState]) -> None:
-    """Print one line per promise, all reasons of what is broken or unknown, and the counts."""
+    """Print one line per promise, the counts, and every reason that its line has no room for.
+
+    All reasons of what is broken or unknown are printed in any case.
+    """
     rows = [_row(state) for state in states]
     widths = [max([len(n), *(cell_len(row[i]) for row in rows)]) for i, n in enumerate(_COLUMNS)]
     left = out.width - sum(widths) - 2 * (len(widths) + 1)
@@ -24,8 +27,11 @@ def print_matrix(title: str, states: Sequence[PromiseState]) -> None:
     for name, width in zip(_COLUMNS, widths, strict=True):
         table.add_column(name, no_wrap=True, width=width)
     table.add_column("why not", no_wrap=True)
+    cut: list[PromiseState] = []
     for state, row in zip(states, rows, strict=True):
         why = Text(_short(state.why))
+        if why.cell_len > left:
+            cut.append(state)
         # Rich would take the width from the other columns.
         why.truncate(max(left, 0), overflow="ellipsis")
         name, word, *rest = row
@@ -37,8 +43,19 @@ def print_matrix(title: str, states: Sequence[PromiseState]) -> None:
             out.print(Text(f"{state.promise.id} ({state.state.value})", STYLES[state.state.value]))
             for reason in state.why:
                 out.print(Text(f"  {reason}"), soft_wrap=True)
+    _print_cut([state for state in cut if state.state not in {State.BROKEN, State.ERROR}])
     out.print()
     out.print(Text(summary(states)))
+
+
+def _print_cut(states: Sequence[PromiseState]) -> None:
+    """The reasons for which a narrow terminal had no room in the table."""
+    if states:
+        out.print()
+    for state in states:
+        for reason in state.why:
+            style = STYLES[state.state.value]
+            out.print(Text.assemble((f"{state.promise.id}: ", style), reason), soft_wrap=True)
 
 
 def _row(state: PromiseState) -> tuple[str, str, str, str]:
