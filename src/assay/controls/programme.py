@@ -94,7 +94,7 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keys: Location
     log: LogDeclaration
     assets: Annotated[tuple[DeclaredAsset, ...], Meta(min_length=1)]
-    promises: Literal["all"] | tuple[str | OwnPromise, ...] = "all"
+    promises: Literal["all"] | Annotated[tuple[str | OwnPromise, ...], Meta(min_length=1)] = "all"
     fresh_for_hours: Annotated[int, Meta(ge=1, le=24 * 366)] = 24 * 7
 
     def in_scope(self, name: str) -> tuple[Asset, ...]:

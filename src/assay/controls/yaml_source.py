@@ -96,13 +96,22 @@ class YamlSource:
             return self.error(
                 steps, f"expected one of the words that may stand here, found {chosen[1]}"
             )
+        shaped = re.fullmatch(r"Expected `str` matching regex '(.*)'", text)
+        if shaped:
+            return self.error(
+                steps, f"expected text of the form {shaped[1]}, found {self._at(steps)!r}"
+            )
         expected = text[:1].lower() + text[1:].replace("`", "").replace(", got ", ", found ")
         return self.error(steps, expected)
 
-    def _tagged(self, steps: Sequence[Step]) -> object:
+    def _at(self, steps: Sequence[Step]) -> Any:
         value = self.value
         for step in steps:
             value = value[step]
+        return value
+
+    def _tagged(self, steps: Sequence[Step]) -> object:
+        value = self._at(steps)
         return value.get("kind") if isinstance(value, dict) else None
 
 
