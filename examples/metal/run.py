@@ -3,8 +3,8 @@
 Set up, serve, drive traffic, run the programme, write the bundle, verify it, build the trust page,
 stop. What it keeps is in ``data/`` beside this file; another run adds to the same log.
 
-Exit code: 0 when the programme ran and nothing is broken (promises may still be unproven, which is
-said plainly), else the code of the command that said otherwise.
+Exit code: 0 when the programme ran and nothing is broken or in error (promises may still be
+unproven, which is said plainly), else the code of the command that said otherwise.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def say(step: int, line: str) -> None:
 async def run_to_end(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a Python program with this interpreter, output shown; the exit code comes back."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL
+        sys.executable,
+        *arguments,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C ends this program, which stops that one
     )
     try:
         return await process.wait()
@@ -84,6 +88,7 @@ async def run_for_output(
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         output, _ = await process.communicate()
@@ -166,8 +171,12 @@ async def assay(environment: Mapping[str, str], *arguments: object) -> int:
     return await run_to_end(["-m", "assay", *map(str, arguments)], environment)
 
 
-async def prove(environment: Mapping[str, str], data: Path) -> int:
-    """Run the programme, then write, verify and publish what it proved."""
+async def prove(environment: Mapping[str, str], data: Path) -> tuple[int, int]:
+    """Run the programme, then write, verify and publish what it proved.
+
+    Returns:
+        the programme's exit code, and how many promises are in error.
+    """
     say(4, "Running the programme")
     code = await assay(environment, "run", "-c", PROGRAMME)
     if code not in {0, BROKEN, UNPROVEN}:
@@ -177,15 +186,15 @@ async def prove(environment: Mapping[str, str], data: Path) -> int:
     if wrong := await assay(environment, "bundle", "-c", PROGRAMME, "-o", bundle):
         raise StepError("writing the bundle", wrong)
     say(6, "Verifying it as an auditor would, offline")
-    await verify(environment, bundle, key, last=data / "last-run")
+    errors = await verify(environment, bundle, key, last=data / "last-run")
     say(7, "Building the trust page from it")
     if wrong := await assay(environment, "trust", "build", page, "--bundle", bundle, "--key", key):
         raise StepError("building the trust page", wrong)
     print(f"\n  bundle       {bundle}\n  log's key    {key}\n  trust page   {page / 'index.html'}")
-    return code
+    return code, errors
 
 
-async def verify(environment: Mapping[str, str], bundle: Path, key: Path, *, last: Path) -> None:
+async def verify(environment: Mapping[str, str], bundle: Path, key: Path, *, last: Path) -> int:
     """Verify the bundle, and see that it holds a run that was not there before.
 
     A run that could not begin ends with the same code as one that left promises unproven; what an
@@ -196,6 +205,9 @@ async def verify(environment: Mapping[str, str], bundle: Path, key: Path, *, las
         bundle: the bundle.
         key: the file of the log's key.
         last: a file that holds the id of the newest run that was seen here.
+
+    Returns:
+        how many promises are in error.
     """
     arguments = ["-m", "assay", "verify", str(bundle), "--key", str(key), "--json"]
     code, output = await run_for_output(arguments, environment)
@@ -208,6 +220,7 @@ async def verify(environment: Mapping[str, str], bundle: Path, key: Path, *, las
         f"  verified: {found['size'] - found['first']} statements of {found['origin']}; every "
         "judgement was made again from its recorded facts"
     )
+    return sum(promise["state"] == "error" for promise in found["promises"])
 
 
 def refuse_old_run(run_id: str, last: Path) -> None:
@@ -236,7 +249,13 @@ async def run() -> int:
         say(3, "Driving traffic through its API")
         seed = str(time.time_ns() % 1_000_000)
         await must_run(["-m", "metal", "traffic", "--seed", seed], environment, "the traffic")
-        code = await prove(environment, settings.data)
+        code, errors = await prove(environment, settings.data)
+    if code == UNPROVEN and errors:
+        print(
+            f"\n{errors} promises are in error: Assay could not tell whether they are kept, which "
+            "counts as if they were broken. The matrix above says why, and so does the trust page."
+        )
+        return code
     if code == UNPROVEN:
         print(
             "\nNothing is broken. Some promises could not be proven (assay's exit code 3): the "

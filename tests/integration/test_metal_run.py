@@ -75,7 +75,11 @@ class Verbs:
         if "assay" not in arguments:
             return await run_for_output(arguments, environment)
         self.called.append(tuple(arguments[2:]))
-        found = {"run": self.run, "first": 0, "size": 9, "origin": "metal.example/assay"}
+        states = ["kept", "unproven", *["error"] * self.codes.get("errors", 0)]
+        found = {
+            "run": self.run, "first": 0, "size": 9, "origin": "metal.example/assay",
+            "promises": [{"state": state} for state in states],
+        }  # fmt: skip
         return self.codes.get("verify", 0), json.dumps(found).encode()
 
 
@@ -108,6 +112,7 @@ def replace_verbs(steps: Any, codes: dict[str, int], run: str | None = None) -> 
     [
         ({}, 0, "trust"),
         ({"run": 3}, 0, "trust"),
+        ({"run": 3, "errors": 2}, 3, "trust"),
         ({"run": 1}, 1, "trust"),
         ({"run": 2}, 2, "run"),
         ({"run": 3, "bundle": 3}, 3, "bundle"),
@@ -128,6 +133,7 @@ def test_exit_codes(
     assert [arguments[0] for arguments in verbs.called] == order[: order.index(last) + 1]
     said = capsys.readouterr().out
     assert ("could not be proven" in said) == (codes == {"run": 3})
+    assert ("2 promises are in error" in said) == ("errors" in codes)
     assert ("Something is broken" in said) == (codes == {"run": 1})
 
 
