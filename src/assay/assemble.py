@@ -71,13 +71,18 @@ from assay.evidence import (
 from assay.ledger import FileLog, VerifierKey, load_verifier_key
 
 if TYPE_CHECKING:
-    from assay.encryption.adoption import Adoption, Crew, Options, Store
+    from sqlalchemy import Engine
+
+    from assay.encryption.adoption import Adoption, Crew, Options, Searched, Store
 
 VERIFIER_KEY_NAME = "log.vkey"
 """The public half of the log's key, as a file beside the log."""
 
 CLAIM_SUFFIX = ".tlog-proof"
 """How the name of a claim's inclusion proof ends (C2SP ``tlog-proof``)."""
+
+_SEARCHES = 3
+"""How often raw files are searched while some of them vanish."""
 
 
 @dataclass(frozen=True)
@@ -329,6 +334,49 @@ def crew(
     with process_pool(count) as executor:
         at_once = replace(options, in_flight=2 * count)
         yield Crew(opener, executor, at_once, progress or SilentProgress())
+
+
+def search_storage(
+    engine: Engine, values: Sequence[str], progress: Progress | None = None
+) -> Searched:
+    """Search every raw file of a database for values, as the leak test does for canaries.
+
+    Args:
+        engine: the database.
+        values: texts of at least eight characters; they stay in memory.
+        progress: told what goes on.
+
+    Raises:
+        StorageUnreachableError: the files cannot be read from here.
+    """
+    from assay.database import storage_files
+    from assay.encryption.adoption import Searched
+    from assay.leakage import (
+        Canary,
+        CanaryKind,
+        FileState,
+        Medium,
+        load_matcher,
+        patterns,
+        search_files,
+    )
+
+    canaries = [Canary("sampled", CanaryKind.TEXT, value, (value,)) for value in values]
+    matcher = load_matcher(patterns(canaries))
+    for _ in range(_SEARCHES):
+        medium = Medium("database files", storage_files(engine).files)
+        found = search_files([medium], matcher, progress)
+        # A server removes and renames files at any time: what vanished is looked for again.
+        if not any(file.state is FileState.MISSING for file in found.files):
+            break
+    gaps = [file for file in found.files if file.state is not FileState.SEARCHED]
+    return Searched(
+        found=frozenset(hit.canary for hit in found.hits),
+        places=tuple(sorted({hit.path for hit in found.hits})),
+        files=sum(file.state is FileState.SEARCHED for file in found.files),
+        bytes_read=sum(file.bytes_read for file in found.files),
+        gaps=tuple(f"{file.path}: {'; '.join(file.reasons)}" for file in gaps),
+    )
 
 
 def _datastore(path: Path, programme: Programme, name: str | None) -> Datastore:

@@ -121,10 +121,40 @@ def test_a_table_is_sealed_while_old_and_new_code_write(folder, environment, fre
     assert len(old_wrote["last"]) > 20
     assert len(new_wrote["last"]) > 20
     compare_every_row(folder, url, environment, old_wrote, new_wrote)
+    contract(folder, environment, url)
     deadline = time.monotonic() + 20
     while workers_of(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert workers_of(folder) == []
+
+
+def contract(folder, environment, url):
+    """The columns go, and with them every byte of their values in the raw files."""
+    early = shop.assay(folder, environment, "seal", "contract", "--apply", check=2)
+    assert "plaintext" in early["error"]["message"]
+    models = (folder / "shop.py").read_text()
+    (folder / "shop.py").write_text(models.replace("plaintext=", "retired="))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ANALYZE customers")
+        before = connection.execute("SELECT count(*) FROM customers").fetchone()
+    done = shop.assay(folder, environment, "seal", "contract", "--apply", check=0)
+    (part,) = done["parts"]
+    assert part["before"]["found"] > 20
+    # A file of the write-ahead log has a name of 24 digits, one of a table its number.
+    assert {len(place) > 20 for place in part["before"]["places"]} == {True, False}
+    assert (part["after"]["found"], part["after"]["gaps"]) == (0, [])
+    assert part["after"]["files"] > 500
+    assert len(part["cleaned"]) == 3
+    assert part["remains"] == [
+        "backups, snapshots and freed disk blocks from before hold the plaintext until they go"
+    ]
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM customers").fetchone() == before
+        names = "SELECT column_name FROM information_schema.columns WHERE table_name = 'customers'"
+        left = {name for (name,) in connection.execute(names)}
+        assert left == {"id", "tenant", "label", "sealed", "email_index"}
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            connection.execute("UPDATE customers SET sealed = NULL")
 
 
 def compare_every_row(folder, url, environment, old_wrote, new_wrote):

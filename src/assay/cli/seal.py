@@ -21,7 +21,13 @@ from assay.cli.screen import (
 )
 
 if TYPE_CHECKING:
-    from assay.encryption.adoption import BackfillReport, Tally, VerifyReport
+    from assay.encryption.adoption import (
+        BackfillReport,
+        ContractReport,
+        Searched,
+        Tally,
+        VerifyReport,
+    )
 
 app = typer.Typer(help="From a plaintext table to a sealed one.", no_args_is_help=True)
 
@@ -44,6 +50,12 @@ Rate = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; as many as processors, up to 4.")
+]
+FreshHours = Annotated[
+    float, typer.Option("--fresh-hours", min=0, help="How old the verification may be.")
+]
+WithoutSearch = Annotated[
+    bool, typer.Option("--without-search", help="The raw files cannot be read from here.")
 ]
 _FOLDER = Path("migrations/versions")
 
@@ -174,6 +186,109 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option with a name
         out.print(f"{each.part}: {each.tally.done} of {each.tally.rows} rows are equal{empty}")
         _print_refused(each.tally)
     return code
+
+
+@app.command("contract")
+def contract(  # noqa: PLR0913, PLR0917 - each is an option with a name
+    programme: Programme = Path("assay.yaml"),
+    store: StoreId = None,
+    table: Tables = None,
+    versions: VersionsFolder = _FOLDER,
+    apply: Apply = False,
+    version_table: VersionTable = "alembic_version",
+    fresh_hours: FreshHours = 24,
+    without_search: WithoutSearch = False,
+    as_json: AsJson = False,
+) -> int:
+    """Drop the columns in the clear, rewrite what held them, and search the raw files.
+
+    Without --apply only the migration is written. With it, some values are kept in memory, the
+    raw files are searched for them, the migration is applied, the table, the statistics and the
+    write-ahead log are rewritten, and the files are searched again. The table is locked while it
+    is rewritten. There is no way back.
+
+    Exit code: 0 written, or applied and no value is found any more; 1 plaintext is still in a
+    file; 2 the models do not say that the columns are retired; 3 not verified, or could not tell.
+    """
+    from datetime import timedelta
+
+    from assay import assemble
+    from assay.encryption.adoption import (
+        NothingToAdoptError,
+        Options,
+        Terms,
+        Versions,
+        run_contract,
+    )
+
+    search = None if without_search else assemble.search_storage
+    terms = Terms(timedelta(hours=fresh_hours), search)
+    try:
+        with (
+            shown_progress("Verifying", as_json=as_json) as progress,
+            assemble.open_adoption(programme, store) as adoption,
+            assemble.crew(adoption, programme, Options(), progress=progress) as crew,
+        ):
+            wanted = Versions(versions, apply=apply, table=version_table)
+            reports = run_contract(adoption, crew, wanted, table or (), terms)
+    except NothingToAdoptError as exc:
+        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    code = _contract_code(reports)
+    if as_json:
+        print_json({"parts": [_contract_to_json(each) for each in reports], "exit_code": code})
+        return code
+    for each in reports:
+        _print_contract(each)
+    return code
+
+
+def _contract_code(reports: Sequence[ContractReport]) -> int:
+    if any(report.still_there for report in reports):
+        return BROKEN
+    shown = all(report.shown_gone or not report.applied for report in reports)
+    return KEPT if shown else COULD_NOT_TELL
+
+
+def _contract_to_json(report: ContractReport) -> dict[str, object]:
+    return {
+        "part": report.part,
+        "migration": report.migration,
+        "applied": report.applied,
+        "cleaned": list(report.cleaned),
+        "remains": list(report.remains),
+        "sampled": report.sampled,
+        "before": report.before and _searched_to_json(report.before),
+        "after": report.after and _searched_to_json(report.after),
+    }
+
+
+def _searched_to_json(searched: Searched) -> dict[str, object]:
+    return {
+        "found": len(searched.found),
+        "places": list(searched.places),
+        "files": searched.files,
+        "bytes": searched.bytes_read,
+        "gaps": list(searched.gaps),
+    }
+
+
+def _print_contract(report: ContractReport) -> None:
+    out.print(f"{report.part}: {report.migration}", soft_wrap=True)
+    if not report.applied:
+        out.print("  written; nothing was changed. Apply it with --apply")
+        return
+    for sentence in (*report.cleaned, *(f"NOT CLEANED: {each}" for each in report.remains)):
+        out.print(f"  {sentence}", soft_wrap=True)
+    before, after = report.before, report.after
+    if before is None or after is None:
+        out.print(f"  could not tell whether plaintext is left: {report.sampled} values sampled")
+        return
+    out.print(
+        f"  of {report.sampled} values {len(before.found)} stood in the raw files before, "
+        f"{len(after.found)} do now ({after.files} files, {after.bytes_read} bytes)"
+    )
+    for place in (*after.places, *after.gaps):
+        out.print(f"  {place}", soft_wrap=True)
 
 
 def _verified_code(reports: Sequence[VerifyReport]) -> int:

@@ -15,11 +15,12 @@ The steps, each of which can be stopped at any moment and taken up again:
 3. `run_backfill` seals the rows that have no envelope.
 4. `run_verify` opens every row and compares it with its plaintext.
 5. The model says ``retired="column"`` instead; that is rolled out everywhere.
-6. The columns are dropped, what held them is rewritten, and the raw files are searched.
+6. `run_contract` drops the columns, rewrites what held them, and searches the raw files.
 """
 
 from assay.encryption.adoption.alembic import VERSION_TABLE, Migration
 from assay.encryption.adoption.backfill import BackfillReport
+from assay.encryption.adoption.contract import ContractReport, Search, Searched
 from assay.encryption.adoption.errors import (
     AdoptionBlockedError,
     AdoptionError,
@@ -35,8 +36,10 @@ from assay.encryption.adoption.pool import process_pool
 from assay.encryption.adoption.ranges import shown_keys
 from assay.encryption.adoption.steps import (
     Adoption,
+    Terms,
     Versions,
     run_backfill,
+    run_contract,
     run_expand,
     run_verify,
 )
@@ -51,6 +54,7 @@ __all__ = [
     "AdoptionError",
     "BackfillReport",
     "CheckpointError",
+    "ContractReport",
     "Crew",
     "Migration",
     "MigrationError",
@@ -61,8 +65,11 @@ __all__ = [
     "Options",
     "Part",
     "PurgeError",
+    "Search",
+    "Searched",
     "Store",
     "Tally",
+    "Terms",
     "VerifyReport",
     "Versions",
     "all_parts",
@@ -70,6 +77,7 @@ __all__ = [
     "process_pool",
     "retired_parts",
     "run_backfill",
+    "run_contract",
     "run_expand",
     "run_verify",
     "shown_keys",

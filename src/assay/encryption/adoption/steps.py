@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from assay.core import Clock, exclusive_lock
@@ -20,12 +21,26 @@ from assay.encryption.adoption.alembic import (
     write_migration,
 )
 from assay.encryption.adoption.backfill import BackfillReport, backfill
+from assay.encryption.adoption.contract import (
+    ContractReport,
+    Search,
+    clear_columns_there,
+    contraction,
+    sample,
+)
 from assay.encryption.adoption.expand import expansion, slug
-from assay.encryption.adoption.parts import Part, parts_in_transition
+from assay.encryption.adoption.parts import Part, parts_in_transition, retired_parts
+from assay.encryption.adoption.purge import purge
 from assay.encryption.adoption.ranges import Checkpoint
 from assay.encryption.adoption.store import Store
 from assay.encryption.adoption.sweep import Crew
-from assay.encryption.adoption.verify import VerifyReport, record_verified, verify
+from assay.encryption.adoption.verify import (
+    VerifyReport,
+    record_verified,
+    refuse_unopened,
+    require_verified,
+    verify,
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,19 @@ class Versions:
     folder: Path
     apply: bool
     table: str
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On which terms plaintext is removed.
+
+    Attributes:
+        freshness: how old the verification may be.
+        search: searches the raw files; None when that was waived.
+    """
+
+    freshness: timedelta
+    search: Search | None
 
 
 def run_expand(adoption: Adoption, versions: Versions, tables: Sequence[str]) -> list[Migration]:
@@ -127,3 +155,55 @@ def run_verify(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[Ve
             record_verified(record, part, report, now)
         reports.append(report)
     return reports
+
+
+def run_contract(
+    adoption: Adoption, crew: Crew, versions: Versions, tables: Sequence[str], terms: Terms
+) -> list[ContractReport]:
+    """Write the migration that drops the columns in the clear; apply it and clean up when asked.
+
+    Raises:
+        NothingToAdoptError: the models do not say that the columns are retired.
+        NotVerifiedError: the rows were not compared with their plaintext lately, or a row does
+            not open.
+        MigrationError, PurgeError: the database refuses; see there what to do.
+        StorageUnreachableError: the raw files cannot be searched from here; nothing was done.
+    """
+    reports = []
+    for part in retired_parts(adoption.store.base, tables):
+        with adoption.alone(part):
+            reports.append(_contract(adoption, crew, versions, part, terms))
+    return reports
+
+
+def _contract(
+    adoption: Adoption, crew: Crew, versions: Versions, part: Part, terms: Terms
+) -> ContractReport:
+    engine = adoption.store.engine
+    with named_errors("look at the table"), engine.connect() as connection:
+        there = clear_columns_there(part, connection)
+        steps = contraction(part, connection)
+    if there:
+        record = adoption.file(part, "verified.json")
+        require_verified(record, part, adoption.clock.now(), terms.freshness)
+        refuse_unopened(verify(adoption.store, part, crew))
+    migration = write_migration(versions.folder, steps)
+    if not versions.apply:
+        return ContractReport(part.name, str(migration.path), applied=False)
+    values = sample(part, engine) if there else []
+    before = terms.search(engine, values) if values and terms.search is not None else None
+    apply_migration(engine, migration, versions.table)
+    purged = purge(part, engine)
+    after = None
+    if before is not None and before.found and terms.search is not None:
+        after = terms.search(engine, [values[at] for at in sorted(before.found)])
+    return ContractReport(
+        part.name,
+        str(migration.path),
+        applied=True,
+        cleaned=tuple(purged.cleaned),
+        remains=tuple(purged.remains),
+        sampled=len(values),
+        before=before,
+        after=after,
+    )

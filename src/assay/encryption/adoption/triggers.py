@@ -69,9 +69,12 @@ def drop_trigger(part: Part, dialect: str) -> list[str]:
     name, table = quoted(trigger_name(part), dialect), table_name(part, dialect)
     if dialect == "postgresql":
         function = _function_name(part)
-        return [f"DROP TRIGGER {name} ON {table}", f"DROP FUNCTION {function}()"]
+        return [
+            f"DROP TRIGGER IF EXISTS {name} ON {table}",
+            f"DROP FUNCTION IF EXISTS {function}()",
+        ]
     schema = f"{quoted(part.table.schema, dialect)}." if part.table.schema else ""
-    return [f"DROP TRIGGER {schema}{name}"]
+    return [f"DROP TRIGGER IF EXISTS {schema}{name}"]
 
 
 def has_trigger(connection: Connection, part: Part) -> bool:

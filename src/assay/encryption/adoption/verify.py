@@ -153,6 +153,21 @@ def record_verified(path: Path, part: Part, report: VerifyReport, at: datetime) 
     write_atomically(path, json.dumps(document).encode())
 
 
+def refuse_unopened(report: VerifyReport) -> None:
+    """Refuse to remove the plaintext of rows that do not open.
+
+    Raises:
+        NotVerifiedError: one does not, or none was read.
+    """
+    if not report.passed:
+        found = ", ".join(f"{rows}: {reason}" for reason, rows in report.tally.refused.items())
+        raise NotVerifiedError(
+            f"expected every row of {report.part} to open before its plaintext goes, found "
+            f"{report.tally.rows - report.tally.done} of {report.tally.rows} that do not "
+            f"({found or 'nothing was read'}); go back to sealed(plaintext=...) and backfill them"
+        )
+
+
 def require_verified(path: Path, part: Part, now: datetime, freshness: timedelta) -> None:
     """Refuse to go on unless the rows were compared with their plaintext lately.
 
