@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -305,15 +305,16 @@ def open_store(path: Path, datastore: str) -> Store:
 
 
 @contextmanager
-def crew(
+def crew(  # noqa: PLR0913 - each option has a name
     adoption: Adoption,
     path: Path,
     options: Options,
     *,
     workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Crew]:
-    """Who works on a datastore's tables: processes of this machine.
+    """Who works on a datastore's tables: processes of this machine, or a Dask cluster.
 
     Args:
         adoption: the datastore.
@@ -321,7 +322,11 @@ def crew(
         options: how fast, and how much at once.
         workers: how many processes; as many as there are processors, up to four, when None. SQLite
             has one writer at a time, and gets one.
+        scheduler: the address of a Dask scheduler, whose workers do it instead.
         progress: told of rows.
+
+    Raises:
+        ClusterError: there is no such cluster.
     """
     from functools import partial
 
@@ -329,9 +334,15 @@ def crew(
 
     if adoption.store.engine.dialect.name == "sqlite":
         workers = 1
-    count = workers or min(4, os.cpu_count() or 1)
     opener = partial(open_store, path.absolute(), adoption.name)
-    with process_pool(count) as executor:
+    with ExitStack() as stack:
+        if scheduler is None:
+            count = workers or min(4, os.cpu_count() or 1)
+            executor = stack.enter_context(process_pool(count))
+        else:
+            from assay.encryption.adoption.distributed import cluster
+
+            executor, count = stack.enter_context(cluster(scheduler))
         at_once = replace(options, in_flight=2 * count)
         yield Crew(opener, executor, at_once, progress or SilentProgress())
 

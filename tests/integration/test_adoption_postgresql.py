@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_a_table_is_sealed_while_old_and_new_code_write(folder, environment, fre
         assert sealed["parts"][0]["left"] == 0
         # New code keeps writing both while every row is compared.
         verified = shop.assay(folder, environment, "seal", "verify", "--workers", "2", check=0)
+        rekeyed_while_it_is_written(folder, environment, url, chance)
         assert new.poll() is None
         new_wrote = ended(new, folder, "new")
     finally:
@@ -120,12 +122,41 @@ def test_a_table_is_sealed_while_old_and_new_code_write(folder, environment, fre
     assert part["rows"] == part["equal"] > shop.ROWS
     assert len(old_wrote["last"]) > 20
     assert len(new_wrote["last"]) > 20
+    moved = shop.assay(folder, environment, "rekey", "--workers", "1", check=0)
+    assert moved["parts"][0]["left"] == 0
+    assert len(envelope_keys(url)) == 2  # one of each tenant
+    shop.assay(folder, environment, "seal", "verify", "--workers", "1", check=0)
     compare_every_row(folder, url, environment, old_wrote, new_wrote)
     contract(folder, environment, url)
     deadline = time.monotonic() + 20
     while workers_of(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert workers_of(folder) == []
+
+
+def envelope_keys(url):
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT DISTINCT substr(sealed, 3, 16) FROM customers").fetchall()
+    return {bytes(key) for (key,) in rows}
+
+
+def rekeyed_while_it_is_written(folder, environment, url, chance):
+    """Killed once, taken up again; the writer may go on with the older key for a while."""
+    before = envelope_keys(url)
+    words = ("-m", "assay", "rekey", "--rotate-rows", "--batch", "20", "--rate", "200")
+    process = shop.start(folder, environment, *words, "--workers", "1")
+    deadline = time.monotonic() + 60
+    while not envelope_keys(url) - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(chance.uniform(0, 0.4))
+    assert process.poll() is None, "it was at its end before it was killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+    process.stdout.close()
+    moved = shop.assay(folder, environment, "rekey", "--workers", "1")
+    assert moved["exit_code"] in {0, 1}
+    assert moved["parts"][0]["moved"] > 200
+    assert moved["parts"][0]["refused"] == {}
 
 
 def contract(folder, environment, url):
@@ -181,3 +212,54 @@ def compare_every_row(folder, url, environment, old_wrote, new_wrote):
     process = shop.start(folder, {**environment, "PYTHONPATH": str(folder)}, "-c", script)
     output, _ = process.communicate(timeout=60)
     assert {key: tuple(value) for key, value in json.loads(output).items()} == found
+
+
+@pytest.fixture
+def cluster(folder, environment):
+    """A scheduler and two worker processes, as they are started on machines."""
+    program = str(Path(sys.executable).with_name("dask"))
+    where = folder / "scheduler.json"
+    named = ["--scheduler-file", str(where)]
+    commands = [
+        [program, "scheduler", *named, "--port", "0", "--host", "127.0.0.1", "--no-dashboard"],
+        *(
+            [program, "worker", *named, "--nthreads", "1", "--no-nanny", "--no-dashboard",
+             "--host", "127.0.0.1", "--local-directory", str(folder / name)]
+            for name in ("one", "two")
+        ),
+    ]  # fmt: skip
+    with (folder / "cluster.log").open("wb") as log:
+        started = [
+            subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            for command in commands
+        ]
+        try:
+            deadline = time.monotonic() + 60
+            while (folder / "cluster.log").read_text().count("Registered to") < 2:
+                assert time.monotonic() < deadline, (folder / "cluster.log").read_text()
+                time.sleep(0.1)
+            yield json.loads(where.read_text())["address"], [each.pid for each in started[1:]]
+        finally:
+            for process in reversed(started):
+                process.terminate()
+            for process in started:
+                process.wait(30)
+
+
+def test_two_workers_of_a_cluster_share_the_work(
+    folder, environment, fresh_postgresql_url, cluster
+):
+    address, workers = cluster
+    shop.assay(folder, environment, "seal", "expand", "--apply", check=0)
+    words = ("--scheduler", address, "--batch", "20")
+    sealed = shop.assay(folder, environment, "seal", "backfill", *words, check=0)
+    assert (sealed["parts"][0]["sealed"], sealed["parts"][0]["left"]) == (shop.ROWS, 0)
+    # Each process counts the envelopes of a key from 0 after 12 random bytes of its own.
+    with psycopg.connect(fresh_postgresql_url) as connection:
+        asked = "SELECT count(DISTINCT substr(sealed, 3, 28)) FROM customers"
+        segments = connection.execute(asked).fetchone()[0]
+    assert segments == len(workers) * 2  # two tenants, two processes
+    verified = shop.assay(folder, environment, "seal", "verify", *words, check=0)
+    assert verified["parts"][0]["equal"] == shop.ROWS
+    moved = shop.assay(folder, environment, "rekey", "--rotate-rows", *words, check=0)
+    assert moved["parts"][0]["moved"] == shop.ROWS

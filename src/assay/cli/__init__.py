@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from assay.cli import bundle, drill, init, keys, run, scan, seal, trust, verify
+from assay.cli import bundle, drill, init, keys, rekey, run, scan, seal, trust, verify
 from assay.cli.screen import INTERRUPTED, report_error, report_interrupt, report_usage, show_help
 
 _DESCRIPTION = "Keeps a company's security and privacy promises, and proves it."
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("drill")(drill.drill)
+app.command("rekey")(rekey.rekey)
 app.command("bundle")(bundle.bundle)
 app.command("verify")(verify.verify)
 app.add_typer(trust.app, name="trust")

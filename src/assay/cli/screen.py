@@ -78,10 +78,9 @@ def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def report_error(exc: Exception, *, as_json: bool, code: int | None = None) -> int:
-    """Say what went wrong, and which exit code follows from it unless one is given."""
-    usual, message = _explain(exc)
-    code = usual if code is None else code
+def report_error(exc: Exception, *, as_json: bool) -> int:
+    """Say what went wrong, and which exit code follows from it."""
+    code, message = _explain(exc)
     if as_json:
         details: dict[str, object] = {"message": message, "type": type(exc).__name__}
         if isinstance(exc, ProgrammeError):

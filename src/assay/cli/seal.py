@@ -13,10 +13,8 @@ from assay.cli.screen import (
     BROKEN,
     COULD_NOT_TELL,
     KEPT,
-    WRONG_INPUT,
     out,
     print_json,
-    report_error,
     shown_progress,
 )
 
@@ -51,6 +49,10 @@ Rate = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; as many as processors, up to 4.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Work on this Dask cluster.", metavar="tcp://HOST:PORT"),
+]
 FreshHours = Annotated[
     float, typer.Option("--fresh-hours", min=0, help="How old the verification may be.")
 ]
@@ -82,18 +84,13 @@ def expand(  # noqa: PLR0913, PLR0917 - each is an option with a name
     """
     from assay import assemble
     from assay.encryption.adoption import (
-        AdoptionBlockedError,
-        NothingToAdoptError,
         Versions,
         run_expand,
     )
 
-    try:
-        with assemble.open_adoption(programme, store) as adoption:
-            wanted = Versions(versions, apply=apply, table=version_table)
-            migrations = run_expand(adoption, wanted, table or ())
-    except (NothingToAdoptError, AdoptionBlockedError) as exc:
-        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    with assemble.open_adoption(programme, store) as adoption:
+        wanted = Versions(versions, apply=apply, table=version_table)
+        migrations = run_expand(adoption, wanted, table or ())
     if as_json:
         listed = [
             {"path": str(each.path), "revision": each.revision, "written": each.written}
@@ -115,6 +112,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - each is an option with a name
     batch: BatchRows = 500,
     rate: Rate = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> int:
     """Seal every row that has no envelope, while the application writes.
@@ -124,18 +122,17 @@ def backfill(  # noqa: PLR0913, PLR0917 - each is an option with a name
     Exit code: 0 no row is left; 1 some are; 2 there is nothing to seal; 3 it could not go on.
     """
     from assay import assemble
-    from assay.encryption.adoption import NothingToAdoptError, Options, run_backfill
+    from assay.encryption.adoption import Options, run_backfill
 
     options = Options(batch_rows=batch, rows_per_second=rate)
-    try:
-        with (
-            shown_progress("Sealing", as_json=as_json) as progress,
-            assemble.open_adoption(programme, store) as adoption,
-            assemble.crew(adoption, programme, options, workers=workers, progress=progress) as crew,
-        ):
-            reports = run_backfill(adoption, crew, table or ())
-    except NothingToAdoptError as exc:
-        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    with (
+        shown_progress("Sealing", as_json=as_json) as progress,
+        assemble.open_adoption(programme, store) as adoption,
+        assemble.crew(
+            adoption, programme, options, workers=workers, scheduler=scheduler, progress=progress
+        ) as crew,
+    ):
+        reports = run_backfill(adoption, crew, table or ())
     code = BROKEN if any(report.left for report in reports) else KEPT
     if as_json:
         print_json({"parts": [_backfill_to_json(each) for each in reports], "exit_code": code})
@@ -145,7 +142,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - each is an option with a name
             f"{each.part}: {each.tally.done} rows sealed, {each.left} left "
             f"({each.sweeps} {'sweep' if each.sweeps == 1 else 'sweeps'})"
         )
-        _print_refused(each.tally)
+        print_refused(each.tally)
     return code
 
 
@@ -157,6 +154,7 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option with a name
     batch: BatchRows = 500,
     rate: Rate = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> int:
     """Open every row and compare it with its plaintext.
@@ -165,18 +163,17 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option with a name
     nothing to verify; 3 could not tell.
     """
     from assay import assemble
-    from assay.encryption.adoption import NothingToAdoptError, Options, run_verify
+    from assay.encryption.adoption import Options, run_verify
 
     options = Options(batch_rows=batch, rows_per_second=rate)
-    try:
-        with (
-            shown_progress("Verifying", as_json=as_json) as progress,
-            assemble.open_adoption(programme, store) as adoption,
-            assemble.crew(adoption, programme, options, workers=workers, progress=progress) as crew,
-        ):
-            reports = run_verify(adoption, crew, table or ())
-    except NothingToAdoptError as exc:
-        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    with (
+        shown_progress("Verifying", as_json=as_json) as progress,
+        assemble.open_adoption(programme, store) as adoption,
+        assemble.crew(
+            adoption, programme, options, workers=workers, scheduler=scheduler, progress=progress
+        ) as crew,
+    ):
+        reports = run_verify(adoption, crew, table or ())
     code = _verified_code(reports)
     if as_json:
         print_json({"parts": [_verify_to_json(each) for each in reports], "exit_code": code})
@@ -184,7 +181,7 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option with a name
     for each in reports:
         empty = "; the table is empty" if not each.in_table and not each.tally.rows else ""
         out.print(f"{each.part}: {each.tally.done} of {each.tally.rows} rows are equal{empty}")
-        _print_refused(each.tally)
+        print_refused(each.tally)
     return code
 
 
@@ -214,7 +211,6 @@ def contract(  # noqa: PLR0913, PLR0917 - each is an option with a name
 
     from assay import assemble
     from assay.encryption.adoption import (
-        NothingToAdoptError,
         Options,
         Terms,
         Versions,
@@ -223,16 +219,13 @@ def contract(  # noqa: PLR0913, PLR0917 - each is an option with a name
 
     search = None if without_search else assemble.search_storage
     terms = Terms(timedelta(hours=fresh_hours), search)
-    try:
-        with (
-            shown_progress("Verifying", as_json=as_json) as progress,
-            assemble.open_adoption(programme, store) as adoption,
-            assemble.crew(adoption, programme, Options(), progress=progress) as crew,
-        ):
-            wanted = Versions(versions, apply=apply, table=version_table)
-            reports = run_contract(adoption, crew, wanted, table or (), terms)
-    except NothingToAdoptError as exc:
-        return report_error(exc, as_json=as_json, code=WRONG_INPUT)
+    with (
+        shown_progress("Verifying", as_json=as_json) as progress,
+        assemble.open_adoption(programme, store) as adoption,
+        assemble.crew(adoption, programme, Options(), progress=progress) as crew,
+    ):
+        wanted = Versions(versions, apply=apply, table=version_table)
+        reports = run_contract(adoption, crew, wanted, table or (), terms)
     code = _contract_code(reports)
     if as_json:
         print_json({"parts": [_contract_to_json(each) for each in reports], "exit_code": code})
@@ -300,21 +293,23 @@ def _verified_code(reports: Sequence[VerifyReport]) -> int:
 
 def _backfill_to_json(report: BackfillReport) -> dict[str, object]:
     sealed = {"part": report.part, "sealed": report.tally.done, "left": report.left}
-    return {**sealed, "sweeps": report.sweeps, **_refused_to_json(report.tally)}
+    return {**sealed, "sweeps": report.sweeps, **refused_to_json(report.tally)}
 
 
 def _verify_to_json(report: VerifyReport) -> dict[str, object]:
     rows = {"part": report.part, "rows": report.tally.rows, "equal": report.tally.done}
-    return {**rows, "in_table": report.in_table, **_refused_to_json(report.tally)}
+    return {**rows, "in_table": report.in_table, **refused_to_json(report.tally)}
 
 
-def _refused_to_json(tally: Tally) -> dict[str, object]:
+def refused_to_json(tally: Tally) -> dict[str, object]:
+    """Why rows could not be worked on, and which for example."""
     from assay.encryption.adoption import shown_keys
 
     return {"refused": dict(tally.refused), "examples": shown_keys(tally.examples)}
 
 
-def _print_refused(tally: Tally) -> None:
+def print_refused(tally: Tally) -> None:
+    """Show why rows could not be worked on, and which for example."""
     from assay.encryption.adoption import shown_keys
 
     for reason, rows in sorted(tally.refused.items()):

@@ -25,6 +25,7 @@ from assay.encryption.adoption.errors import (
     AdoptionBlockedError,
     AdoptionError,
     CheckpointError,
+    ClusterError,
     MigrationError,
     NotExpandedError,
     NothingToAdoptError,
@@ -34,6 +35,7 @@ from assay.encryption.adoption.errors import (
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
 from assay.encryption.adoption.pool import process_pool
 from assay.encryption.adoption.ranges import shown_keys
+from assay.encryption.adoption.rekey import RekeyReport, settled_at
 from assay.encryption.adoption.steps import (
     Adoption,
     Terms,
@@ -41,6 +43,7 @@ from assay.encryption.adoption.steps import (
     run_backfill,
     run_contract,
     run_expand,
+    run_rekey,
     run_verify,
 )
 from assay.encryption.adoption.store import Opener, Store
@@ -54,6 +57,7 @@ __all__ = [
     "AdoptionError",
     "BackfillReport",
     "CheckpointError",
+    "ClusterError",
     "ContractReport",
     "Crew",
     "Migration",
@@ -65,6 +69,7 @@ __all__ = [
     "Options",
     "Part",
     "PurgeError",
+    "RekeyReport",
     "Search",
     "Searched",
     "Store",
@@ -79,6 +84,8 @@ __all__ = [
     "run_backfill",
     "run_contract",
     "run_expand",
+    "run_rekey",
     "run_verify",
+    "settled_at",
     "shown_keys",
 ]

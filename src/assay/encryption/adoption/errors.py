@@ -10,6 +10,7 @@
         ├── NotVerifiedError         nobody verified the rows lately, or they did not pass
         ├── MigrationError           a migration cannot be written or applied
         ├── CheckpointError          a checkpoint that this release did not write
+        ├── ClusterError             no cluster to work on
         └── PurgeError               the plaintext cannot be removed from the storage
 
 Example:
@@ -19,6 +20,7 @@ Example:
 
 from __future__ import annotations
 
+from assay.core import WrongInputError
 from assay.encryption.errors import EncryptionError
 
 
@@ -26,11 +28,11 @@ class AdoptionError(EncryptionError):
     """A table cannot be moved from plaintext to envelopes like this."""
 
 
-class NothingToAdoptError(AdoptionError):
+class NothingToAdoptError(AdoptionError, WrongInputError):
     """No sealed field of the models names a column in the clear."""
 
 
-class AdoptionBlockedError(AdoptionError):
+class AdoptionBlockedError(AdoptionError, WrongInputError):
     """Something about the table stands in the way; the message says what, and the way out."""
 
 
@@ -48,6 +50,10 @@ class MigrationError(AdoptionError):
 
 class CheckpointError(AdoptionError):
     """A checkpoint is of another table, or has another form than Assay writes."""
+
+
+class ClusterError(AdoptionError):
+    """The cluster that was to do the work is not there."""
 
 
 class PurgeError(AdoptionError):

@@ -139,6 +139,11 @@ def _make_indexes(part: Part, dialect: str) -> list[str]:
         " ".join(str(CreateIndex(index).compile(dialect=_DIALECTS[dialect])).split())
         for index in part.indexes_to_make
     ]
+    made += [
+        f"CREATE UNIQUE INDEX {quoted(name, dialect)} ON {table_name(part, dialect)} "
+        f"({', '.join(quoted(column, dialect) for column in columns)})"
+        for name, columns in part.unique_to_make.items()
+    ]
     if dialect != "postgresql":
         return made
     return [
@@ -151,7 +156,8 @@ def _way_back(part: Part, dialect: str, strict: Sequence[str]) -> list[str]:
     schema = f"{quoted(part.table.schema, dialect)}." if part.table.schema else ""
     back = drop_trigger(part, dialect)
     back += [
-        f"DROP INDEX {schema}{quoted(str(index.name), dialect)}" for index in part.indexes_to_make
+        f"DROP INDEX {schema}{quoted(name, dialect)}"
+        for name in (*(str(i.name) for i in part.indexes_to_make), *part.unique_to_make)
     ]
     back += [
         f"ALTER TABLE {table} DROP COLUMN {quoted(str(column.name), dialect)}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Index, Table, inspect
+from sqlalchemy import Column, Index, Table, UniqueConstraint, inspect
 
 from assay.encryption.adoption.errors import NothingToAdoptError
 from assay.encryption.row_address import DEFAULT_GROUP
@@ -67,6 +67,17 @@ class Part:
         ours = {column.name for column in self.indexes.values()}
         found = [i for i in self.table.indexes if ours & {column.name for column in i.columns}]
         return tuple(sorted(found, key=lambda index: str(index.name)))
+
+    @property
+    def unique_to_make(self) -> dict[str, list[str]]:
+        """The constraints that make blind indexes unique: name to columns."""
+        ours = {column.name for column in self.indexes.values()}
+        return {
+            str(constraint.name): [str(column.name) for column in constraint.columns]
+            for constraint in self.table.constraints
+            if isinstance(constraint, UniqueConstraint)
+            and ours & {column.name for column in constraint.columns}
+        }
 
 
 def all_parts(base: Any, tables: Sequence[str] = ()) -> list[Part]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from assay.core import Clock, exclusive_lock
+from assay.core import Clock, DataKeyClass, exclusive_lock
 from assay.database.failures import named_errors
 from assay.encryption.adoption.alembic import (
     Migration,
@@ -29,9 +29,10 @@ from assay.encryption.adoption.contract import (
     sample,
 )
 from assay.encryption.adoption.expand import expansion, slug
-from assay.encryption.adoption.parts import Part, parts_in_transition, retired_parts
+from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
 from assay.encryption.adoption.purge import purge
 from assay.encryption.adoption.ranges import Checkpoint
+from assay.encryption.adoption.rekey import RekeyReport, rekey, rotate_keys
 from assay.encryption.adoption.store import Store
 from assay.encryption.adoption.sweep import Crew
 from assay.encryption.adoption.verify import (
@@ -154,6 +155,33 @@ def run_verify(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[Ve
         if report.passed:
             record_verified(record, part, report, now)
         reports.append(report)
+    return reports
+
+
+def run_rekey(
+    adoption: Adoption, crew: Crew, tables: Sequence[str], rotate: Sequence[DataKeyClass]
+) -> list[RekeyReport]:
+    """Rotate keys when asked, and move the rows of each part to the keys in use.
+
+    Args:
+        adoption: the datastore.
+        crew: who works, and how; its processes start after the rotation, or hold keys for their
+            time-to-live.
+        tables: names of tables; all sealed ones when empty.
+        rotate: the classes of which every owner gets a new key first.
+
+    Raises:
+        NothingToAdoptError, LockHeldError: see there.
+        DatabaseError, assay.keys.KeysError: no database, or no keys; what is done stays done.
+    """
+    parts = all_parts(adoption.store.base, tables)
+    for key_class in rotate:
+        rotate_keys(adoption.store.keyring, key_class, ())
+    reports = []
+    for part in parts:
+        with adoption.alone(part):
+            checkpoint = Checkpoint(adoption.file(part, "rekey.json"), part)
+            reports.append(rekey(adoption.store, part, crew, checkpoint))
     return reports
 
 

@@ -10,6 +10,7 @@ Example:
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,13 +45,26 @@ class Store:
 Opener = Callable[[], Store]
 """Opens the store in the process that calls it. It can be pickled when work runs elsewhere."""
 
-_OPEN: dict[bytes, Store] = {}
-"""What a worker process has opened; it stays open until the process ends."""
+_OPEN: dict[bytes, tuple[str, Store]] = {}
+"""What a worker process has opened, and for which run."""
+
+_LOCK = threading.Lock()
 
 
-def opened(opener: Opener) -> Store:
-    """The store of an opener, opened once in this process."""
+def opened(opener: Opener, run: str) -> Store:
+    """The store of an opener, opened once in this process for each run.
+
+    Args:
+        opener: opens it.
+        run: names the run. A worker outlives many, and what it keeps (keys that were rotated
+            since) must not come from one into the next.
+    """
     key = pickle.dumps(opener)
-    if key not in _OPEN:
-        _OPEN[key] = opener()
-    return _OPEN[key]
+    with _LOCK:
+        known, store = _OPEN.get(key, ("", None))
+        if store is None or known != run:
+            if store is not None:
+                store.engine.dispose()
+            store = opener()
+            _OPEN[key] = run, store
+        return store

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from assay.core import Progress, SilentProgress
 from assay.encryption.adoption.errors import NothingToAdoptError
@@ -97,15 +98,17 @@ class Job:
         opener: opens the store there, or the store itself when it runs in this process.
         part: the part's name.
         task: a function of a module, so that it can be sent by its name.
+        run: names the run that it belongs to.
     """
 
     opener: Opener | Store
     part: str
     task: Task
+    run: str = field(default_factory=lambda: uuid4().hex)
 
     def __call__(self, span: Span) -> Tally:
         """Work on one span."""
-        store = self.opener if isinstance(self.opener, Store) else opened(self.opener)
+        store = self.opener if isinstance(self.opener, Store) else opened(self.opener, self.run)
         return self.task(store, part_called(store.base, self.part), span)
 
 

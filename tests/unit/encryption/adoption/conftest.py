@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from assay.database import SqlDataKeyTable, open_engine
@@ -41,6 +41,10 @@ class Customer(Sealed, Base):
     visits: Mapped[int | None] = sealed(group="numbers", index=Equality(exact), plaintext="visits")
 
 
+def _keep_freed_bytes(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA secure_delete = OFF")
+
+
 class Shop:
     """The database of a shop; `expanded` says whether the migrations were applied."""
 
@@ -50,6 +54,8 @@ class Shop:
         self.folder = folder
         self.versions = folder / "versions"
         self.engine: Engine = open_engine(f"sqlite:///{folder / 'shop.db'}")
+        # Some builds of SQLite overwrite what they free unless told otherwise.
+        event.listen(self.engine, "connect", _keep_freed_bytes)
         self.keys = open_engine(f"sqlite:///{folder / 'keys.db'}")
         self.keyring = Keyring(MemoryKeyService(), SqlDataKeyTable(self.keys))
         self.sessions = bind(sessionmaker(self.engine), self.keyring)

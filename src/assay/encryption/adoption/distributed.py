@@ -1,0 +1,61 @@
+"""The same work on a Dask cluster. Needs ``assay[distributed]``; imported by nothing else.
+
+Each worker opens the database and the keys by itself, so it needs the programme file and the
+application's code at the same path, and the environment variables that the programme names. Only
+ranges of primary keys and counts travel between the machines: no key, and no value.
+
+Example:
+    >>> with cluster("tcp://scheduler:8786") as (executor, workers):   # doctest: +SKIP
+    ...     executor.submit(job, span)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any
+
+from assay.encryption.adoption.errors import ClusterError
+
+_CONNECT_SECONDS = 10.0
+_ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
+
+
+@contextmanager
+def cluster(
+    address: str, *, timeout_seconds: float = _CONNECT_SECONDS
+) -> Iterator[tuple[Executor, int]]:
+    """The executor of a running cluster, and how many things it does at once.
+
+    Args:
+        address: of the scheduler, for example ``tcp://127.0.0.1:8786``.
+        timeout_seconds: how long it may take to answer.
+
+    Raises:
+        ClusterError: the package is missing, nobody answers, or there are no workers.
+    """
+    try:
+        from distributed import Client
+    except ImportError as exc:
+        raise ClusterError(
+            "expected the package distributed, found none; install assay[distributed]"
+        ) from exc
+    if not _ADDRESS.fullmatch(address):
+        raise ClusterError(
+            "expected the address of a scheduler such as tcp://scheduler:8786, found another form"
+        )
+    try:
+        connect: Any = Client
+        client = connect(address, set_as_default=False, timeout=timeout_seconds)
+    except (OSError, TimeoutError, ValueError) as exc:
+        raise ClusterError(
+            f"expected a scheduler at {address}, found {type(exc).__name__}"
+        ) from exc
+    with client:
+        workers = sum(client.ncores().values())
+        if not workers:
+            raise ClusterError(f"expected workers of the scheduler at {address}, found none")
+        # Each batch is to run although one that looks the same has run before.
+        yield client.get_executor(pure=False), workers
