@@ -91,6 +91,28 @@ def test_customer(tmp_path, environment, evidence):
     run(list(commands(REPOSITORY / "docs" / "customer.md")), tmp_path, environment)
 
 
+NAMED_BLOCK = re.compile(r"^```(\w+)(?: ([\w.]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_encryption(tmp_path, environment):
+    """A block with a file's name is that file, from where it stands on."""
+    page = REPOSITORY / "docs" / "encryption.md"
+    listed, waiting = [], list(commands(page))
+    for number, (language, name, body) in enumerate(NAMED_BLOCK.findall(page.read_text())):
+        if name:
+            (tmp_path / f"block-{number}").write_text(body)
+            listed.append((f"mv block-{number} {name}", 0))
+        elif language == "console":
+            count = sum(line.startswith("$ ") for line in body.splitlines())
+            listed, waiting = listed + waiting[:count], waiting[count:]
+    assert not waiting
+    shown = run(listed, tmp_path, environment)
+    assert "customers: 6 rows sealed, 0 left" in shown
+    assert "NOT CLEANED: backups" in shown
+    assert "0 do now" in shown
+    assert "8 rows moved, 0 left" in shown
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_code_runs(page, tmp_path, environment):
     code = "\n".join(blocks(page, "python"))
