@@ -85,6 +85,7 @@ def ended(process, folder, kind):
 
 def test_a_table_is_sealed_while_old_and_new_code_write(folder, environment, fresh_postgresql_url):
     url, chance = fresh_postgresql_url, random.Random(7)  # noqa: S311 - when to kill
+    planned(folder, environment, url)
     expanded = shop.assay(folder, environment, "seal", "expand", "--apply", check=0)
     assert [each["written"] for each in expanded["migrations"]] == [True]
     program = str(HERE / "adoption_shop.py")
@@ -157,6 +158,38 @@ def rekeyed_while_it_is_written(folder, environment, url, chance):
     assert moved["exit_code"] in {0, 1}
     assert moved["parts"][0]["moved"] > 200
     assert moved["parts"][0]["refused"] == {}
+
+
+def planned(folder, environment, url):
+    """What holds the plaintext is found, and nothing is changed."""
+    made = (
+        "CREATE INDEX by_email ON customers (email)",
+        "CREATE VIEW mails AS SELECT lower(email) AS mail FROM customers",
+        "CREATE VIEW labels AS SELECT label FROM customers",
+        "CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER mine BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION mine()",
+        "CREATE PUBLICATION everything FOR ALL TABLES",
+        "SELECT pg_create_physical_replication_slot('replica')",
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in made:
+            connection.execute(statement)
+        found = shop.assay(folder, environment, "seal", "plan", "--rate", "100", check=1)
+        connection.execute("DROP VIEW mails")
+        connection.execute("SELECT pg_drop_replication_slot('replica')")
+    (part,) = found["parts"]
+    assert {(each["kind"], each["name"]) for each in part["holders"]} == {
+        ("index", "by_email"), ("view", "mails"), ("trigger", "mine"),
+        ("publication", "everything"), ("replication slot", "replica"),
+    }  # fmt: skip
+    assert len(part["blockers"]) == 1
+    assert (part["stage"], part["rows"], part["backfill_seconds"]) == (
+        "expand",
+        shop.ROWS,
+        shop.ROWS / 100,
+    )
+    assert part["table_bytes"] > 50 * shop.ROWS
+    assert shop.assay(folder, environment, "seal", "plan", check=0)["parts"][0]["blockers"] == []
 
 
 def contract(folder, environment, url):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from assay.encryption.adoption import (
         BackfillReport,
         ContractReport,
+        Plan,
         Searched,
         Tally,
         VerifyReport,
@@ -60,11 +62,60 @@ WithoutSearch = Annotated[
     bool, typer.Option("--without-search", help="The raw files cannot be read from here.")
 ]
 _FOLDER = Path("migrations/versions")
+_ASSUMED_ROWS_PER_SECOND = 1000.0
 
 
 @app.callback()
 def seal() -> None:
     """From a plaintext table in production to a sealed one, while the application keeps writing."""
+
+
+@app.command("plan")
+def plan(
+    programme: Programme = Path("assay.yaml"),
+    store: StoreId = None,
+    table: Tables = None,
+    rate: Rate = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say what will be done, what holds the plaintext, and what stands in the way.
+
+    Exit code: 0 nothing stands in the way; 1 something does; 2 there is nothing to seal; 3 the
+    database does not answer.
+    """
+    from assay import assemble
+    from assay.encryption.adoption import run_plan
+
+    with assemble.open_adoption(programme, store) as adoption:
+        plans = run_plan(adoption, table or ())
+    code = BROKEN if any(each.blockers for each in plans) else KEPT
+    rows_per_second = rate or _ASSUMED_ROWS_PER_SECOND
+    if as_json:
+        print_json({"parts": [_plan_to_json(p, rows_per_second) for p in plans], "exit_code": code})
+        return code
+    for each in plans:
+        _print_plan(each, rows_per_second)
+    return code
+
+
+def _plan_to_json(plan: Plan, rows_per_second: float) -> dict[str, object]:
+    document = {**asdict(plan), "stage": plan.stage.name.lower()}
+    return {**document, "backfill_seconds": plan.seconds_at(rows_per_second)}
+
+
+def _print_plan(plan: Plan, rows_per_second: float) -> None:
+    out.print(f"{plan.part}: next is {plan.stage.value}")
+    out.print(f"  {', '.join(plan.columns)} -> {', '.join(plan.sealed_columns)}", soft_wrap=True)
+    seconds = plan.seconds_at(rows_per_second)
+    out.print(
+        f"  {plan.rows} rows, {plan.unsealed} of them not sealed: "
+        f"{seconds:.0f} s at {rows_per_second:g} rows a second"
+    )
+    out.print(f"  {plan.table_bytes} bytes now, about {plan.added_bytes} more while both are there")
+    for holder in plan.holders:
+        out.print(f"  held by {holder.kind} {holder.name}", soft_wrap=True, markup=False)
+    for blocker in plan.blockers:
+        out.print(f"  IN THE WAY: {blocker}", soft_wrap=True, markup=False)
 
 
 @app.command("expand")

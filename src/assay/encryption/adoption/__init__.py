@@ -33,6 +33,7 @@ from assay.encryption.adoption.errors import (
     PurgeError,
 )
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
+from assay.encryption.adoption.plan import Plan, Stage
 from assay.encryption.adoption.pool import process_pool
 from assay.encryption.adoption.ranges import shown_keys
 from assay.encryption.adoption.rekey import RekeyReport, settled_at
@@ -43,6 +44,7 @@ from assay.encryption.adoption.steps import (
     run_backfill,
     run_contract,
     run_expand,
+    run_plan,
     run_rekey,
     run_verify,
 )
@@ -68,10 +70,12 @@ __all__ = [
     "Opener",
     "Options",
     "Part",
+    "Plan",
     "PurgeError",
     "RekeyReport",
     "Search",
     "Searched",
+    "Stage",
     "Store",
     "Tally",
     "Terms",
@@ -84,6 +88,7 @@ __all__ = [
     "run_backfill",
     "run_contract",
     "run_expand",
+    "run_plan",
     "run_rekey",
     "run_verify",
     "settled_at",

@@ -195,9 +195,18 @@ def _render(steps: Steps, revision: str, head: str | None) -> str:
             '            "expected foreign keys off while SQLite rebuilds a table: "',
             '            "run PRAGMA foreign_keys = OFF before the transaction"',
             "        )",
+            "    triggers = op.get_bind().execute(",
+            "        text(\"SELECT sql FROM sqlite_master WHERE type = 'trigger' \"",
+            '             "AND tbl_name = :table"),',
+            f'        {{"table": {table!r}}},',
+            "    ).scalars().all()",
             f"    with op.batch_alter_table({where}) as batch:",
         ]
         lines += [f"        {call}" for call in calls]
+        lines += [
+            "    for trigger in triggers:  # they went with the table that was rebuilt",
+            "        op.get_bind().exec_driver_sql(trigger)",
+        ]
     in_block = steps.outside and steps.dialect == "postgresql"
     if in_block:
         lines.append("    with op.get_context().autocommit_block():")

@@ -46,7 +46,7 @@ def expansion(part: Part, connection: Connection) -> Steps:
             the sealed columns already; or the database has no triggers that are known here.
     """
     dialect = connection.dialect.name
-    columns = _columns(connection, part)
+    columns = columns_of(connection, part)
     _refuse_unfit(part, columns)
     table = table_name(part, dialect)
     upgrade = ["SET LOCAL lock_timeout = '5s'"] if dialect == "postgresql" else []
@@ -91,7 +91,7 @@ def refuse_unexpanded(connection: Connection, part: Part) -> None:
         NotExpandedError: a column or the trigger is missing.
         AdoptionBlockedError: the table itself is.
     """
-    columns = _columns(connection, part)
+    columns = columns_of(connection, part)
     missing = [str(c.name) for c in part.sealed_columns if str(c.name) not in columns]
     if missing or not has_trigger(connection, part):
         raise NotExpandedError(
@@ -101,7 +101,12 @@ def refuse_unexpanded(connection: Connection, part: Part) -> None:
         )
 
 
-def _columns(connection: Connection, part: Part) -> dict[str, Any]:
+def columns_of(connection: Connection, part: Part) -> dict[str, Any]:
+    """The columns that a part's table really has, by name, as SQLAlchemy's inspector tells them.
+
+    Raises:
+        AdoptionBlockedError: there is no such table.
+    """
     inspector = inspect(connection)
     if not inspector.has_table(part.table.name, part.table.schema):
         raise AdoptionBlockedError(
@@ -130,7 +135,8 @@ def _refuse_unfit(part: Part, columns: Mapping[str, Any]) -> None:
     if there:
         raise AdoptionBlockedError(
             f"expected {part.name} without sealed columns, found {', '.join(there)}: it is "
-            "prepared already; go on with `assay seal backfill`"
+            "prepared already; go on with `assay seal backfill`, or take the migration back and "
+            "apply it again when its trigger is missing"
         )
 
 

@@ -30,6 +30,7 @@ from assay.encryption.adoption.contract import (
 )
 from assay.encryption.adoption.expand import expansion, slug
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
+from assay.encryption.adoption.plan import Plan, plan
 from assay.encryption.adoption.purge import purge
 from assay.encryption.adoption.ranges import Checkpoint
 from assay.encryption.adoption.rekey import RekeyReport, rekey, rotate_keys
@@ -103,6 +104,19 @@ class Terms:
 
     freshness: timedelta
     search: Search | None
+
+
+def run_plan(adoption: Adoption, tables: Sequence[str]) -> list[Plan]:
+    """Look at each part that is on its way; nothing is changed, and no key is asked for.
+
+    Raises:
+        NothingToAdoptError: no field names a column in the clear.
+        AdoptionBlockedError: there is no such table.
+    """
+    parts = [p for p in all_parts(adoption.store.base, tables) if p.clear_columns]
+    if not parts:
+        parts = parts_in_transition(adoption.store.base, tables)  # says that there is none
+    return [plan(part, adoption.store.engine) for part in parts]
 
 
 def run_expand(adoption: Adoption, versions: Versions, tables: Sequence[str]) -> list[Migration]:
