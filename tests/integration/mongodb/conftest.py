@@ -207,7 +207,10 @@ def office(request: pytest.FixtureRequest, mongodb: Server) -> Iterator[Office]:
     name = f"assay_{secrets.token_hex(6)}"
     keyring = Keyring(MemoryKeyService(), MemoryDataKeyTable())
     wire = Wire()
-    settings: dict[str, Any] = {"uuidRepresentation": "standard", "event_listeners": [wire]}
+    settings: dict[str, Any] = {
+        "uuidRepresentation": "standard", "event_listeners": [wire],
+        "serverSelectionTimeoutMS": 10_000,
+    }  # fmt: skip
     with MongoClient[dict[str, Any]](mongodb.uri, uuidRepresentation="standard") as past:
         parts = {
             "raw": past[name]["letters"], "keyring": keyring, "wire": wire,

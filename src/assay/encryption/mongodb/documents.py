@@ -24,11 +24,12 @@ from assay.encryption.blind_index import BlindIndex, BlindIndexer
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer, envelope_key_id
 from assay.encryption.errors import MissingEnvelopeError, RowIdError, WrongKeyError
 from assay.encryption.generations import Generations
-from assay.encryption.mongodb.declaration import ID, SealedDocument, SealedGroup, index_field
+from assay.encryption.mongodb.declaration import ID, SealedDocument, SealedGroup, index_field, top
 from assay.encryption.mongodb.errors import (
     OwnerMissingError,
     RawFieldError,
     RowIdMissingError,
+    SealedExpressionError,
     UnsealedFieldError,
 )
 from assay.encryption.mongodb.vendor import Vendor
@@ -116,6 +117,7 @@ class Documents:
 
         Raises:
             RawFieldError: it names an envelope or a blind index.
+            SealedExpressionError: a dotted name leads into a sealed field.
             OwnerMissingError: it is nobody's.
             RowIdMissingError: it has no ``_id``.
             RowIdError: its ``_id`` is of another kind than declared.
@@ -126,6 +128,12 @@ class Documents:
         fields = self.declared.fields
         refuse_raw(self.declared, document)
         stored = {name: value for name, value in document.items() if name not in fields}
+        for name in stored:
+            if "." in name and top(name) in fields:
+                raise SealedExpressionError(
+                    f"expected the sealed field {top(name)!r} as a whole, found a field with a "
+                    "dotted name beside it, which would be stored in the clear; put it into a dict"
+                )
         owner, row_id = self.owner(document), self.row_id(document)
         for group in self.declared.groups.values():
             values = dict((unknown or {}).get(group.name, {}))

@@ -80,7 +80,8 @@ class Change:
         name, declared = top(path), self._declared
         targets = [name, top(operand)] if operator == "$rename" else [name]
         refuse_raw(declared, targets)
-        self._refuse_bound(targets)
+        if operator != "$setOnInsert":  # which changes no stored document
+            self._refuse_bound(targets)
         if not declared.fields.keys() & set(targets):
             self.clear.setdefault(operator, {})[path] = operand
             return
