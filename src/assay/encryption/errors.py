@@ -13,6 +13,9 @@
     ├── PayloadError               the fields within an envelope
     │   ├── MalformedPayloadError    not a map of fields
     │   ├── UnsupportedValueError    a value of a type that has no encoding
+    │   ├── UnsupportedTypeError     an enumeration or record that has no encoding
+    │   ├── UnknownMemberError       a value of no member of the enumeration
+    │   ├── RecordShapeError         a map of other fields than the record has
     │   └── FrozenValueError         a change within a sealed dict or list
     ├── RowIdError                 a primary key of another kind than declared
     ├── KeyClassError              a data key of another class
@@ -89,6 +92,18 @@ class MalformedPayloadError(PayloadError):
 
 class UnsupportedValueError(PayloadError):
     """A value has a type, or a size, that cannot be sealed without loss."""
+
+
+class UnsupportedTypeError(PayloadError):
+    """An enumeration or a record is declared so that its values could not be sealed, or be lost."""
+
+
+class UnknownMemberError(PayloadError):
+    """A payload holds a value that the enumeration of its field has no member for."""
+
+
+class RecordShapeError(PayloadError):
+    """A payload holds a map with other fields than the record of its field has."""
 
 
 class FrozenValueError(PayloadError):

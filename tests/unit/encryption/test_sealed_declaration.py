@@ -61,8 +61,18 @@ class Word(enum.StrEnum):
     HELLO = "hello"
 
 
+class Mixed(enum.Enum):
+    ONE = 1
+    TWO = "two"
+
+
 @dataclass
 class Point:
+    x: int
+
+
+@dataclass(frozen=True)
+class Place:
     x: int
 
 
@@ -101,6 +111,9 @@ def declare(base: Any, annotation: Any = Mapped[str], field: Any = None, **membe
         (Mapped[dict[str, Any]], dict, False),
         (Mapped[list[int] | None], list, True),
         (Mapped[Annotated[str, "note"]], str, False),
+        (Mapped[Colour], int, False),
+        (Mapped[Word | None], str, True),
+        (Mapped[Place], dict, False),
     ],
 )
 def test_annotations(base: Any, annotation: Any, kind: type, nullable: bool) -> None:
@@ -111,9 +124,9 @@ def test_annotations(base: Any, annotation: Any, kind: type, nullable: bool) -> 
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (Mapped[Colour], "convert it in a property"),
-        (Mapped[Word], "convert it in a property"),
-        (Mapped[Point], "convert it in a property"),
+        (Mapped[Point], r"dataclass\(frozen=True\)"),
+        (Mapped[Mixed], "all text, or all integers"),
+        (Mapped[Colour | Word], "convert it in a property"),
         (Mapped[Any], "convert it in a property"),
         (Mapped[object], "convert it in a property"),
         (Mapped[timedelta], "convert it in a property"),
@@ -173,10 +186,13 @@ def test_keys_that_are_assigned(base: Any, key: Any) -> None:
         (Mapped[int], digits),
         (Mapped[float], exact),
         (Mapped[dict], exact),
+        (Mapped[Colour], exact),
+        (Mapped[Word], exact),
+        (Mapped[Place], exact),
     ],
 )
 def test_indexes_that_do_not_fit(base: Any, annotation: Any, transform: Transform) -> None:
-    with pytest.raises(DeclarationError, match="transform"):
+    with pytest.raises(DeclarationError, match=r"transform|gives them away"):
         declare(base, annotation, sealed(index=Equality(transform)))
 
 

@@ -113,6 +113,29 @@ class SealedAttribute(InspectionAttrInfo):
         return value
 
 
+class ConvertedAttribute(SealedAttribute):
+    """The descriptor of a sealed field whose payload holds a simpler value.
+
+    The contents hold what stands in the payload, so what a record does not know, and a member that
+    an enumeration does not have, survive the change of another field.
+    """
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The field's value, made anew of what the payload holds; on the class its expression.
+
+        Raises:
+            UnknownMemberError: the enumeration has no such member.
+            RecordShapeError: the record has other fields.
+            EnvelopeError: the row's envelope does not open; see its leaves.
+            MappingError: see its leaves.
+        """
+        value = super().__get__(instance, owner)
+        conversion = self.field.conversion
+        if instance is None or value is None or conversion is None:
+            return value
+        return conversion.from_payload(value)
+
+
 def contents_of(instance: Any, model: SealedModel, group: SealedGroup) -> Contents | None:
     """What an instance holds of a group, opened; None when it holds nothing yet.
 

@@ -26,9 +26,11 @@ from sqlalchemy import JSON
 from sqlalchemy.orm import Mapped, MappedAsDataclass, MappedColumn, mapped_column
 
 from assay.encryption.blind_index import index_size_bytes
+from assay.encryption.conversions import Conversion, conversion_for
+from assay.encryption.errors import UnsupportedTypeError
 from assay.encryption.index_kinds import Equality, IndexKind
 from assay.encryption.row_address import DEFAULT_GROUP
-from assay.encryption.sqlalchemy.attributes import SealedAttribute
+from assay.encryption.sqlalchemy.attributes import ConvertedAttribute, SealedAttribute
 from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType, refuse_default
 from assay.encryption.sqlalchemy.errors import DeclarationError
 from assay.encryption.sqlalchemy.model import (
@@ -82,8 +84,9 @@ def sealed(
 ) -> Any:
     """Declare a sealed field; its annotation ``Mapped[type]`` says what it holds.
 
-    The types are str, bytes, bool, int, float, UUID, Decimal, date, time, datetime, and dict and
-    list of such; each of them ``| None``.
+    The types are str, bytes, bool, int, float, UUID, Decimal, date, time, datetime, dict and list
+    of such, enumerations (sealed by value), and frozen dataclasses and msgspec structs (sealed as
+    maps); each of them ``| None``. See `assay.encryption.conversions`.
 
     Args:
         group: fields that are large, seldom read, or for other readers than the rest go into a
@@ -174,7 +177,7 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
     annotations = vars(cls).get("__annotations__", {})
     fields = []
     for name, each in declared.items():
-        kind, nullable = _kind_of(cls, name, annotations.pop(name, None))
+        kind, nullable, conversion = _kind_of(cls, name, annotations.pop(name, None))
         field = SealedField(
             name,
             each.group,
@@ -184,11 +187,13 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
             each.indexes,
             _column_name(cls, name, each),
             each.retired,
+            conversion,
         )
+        _refuse_field(cls, field)
         if each.plaintext is not None:
             _declare_plaintext(cls, field, each.plaintext)
         _refuse_indexes(cls, field)
-        setattr(cls, name, SealedAttribute(field))
+        setattr(cls, name, (ConvertedAttribute if conversion else SealedAttribute)(field))
         fields.append(field)
     for group in dict.fromkeys(field.group for field in fields):
         envelope = mapped_column(
@@ -227,6 +232,21 @@ def _index_column(kind: IndexKind) -> Any:
         deferred=True,
         sort_order=_BEHIND_ALL_OTHERS,
     )
+
+
+def _refuse_field(cls: type, field: SealedField) -> None:
+    place = f"{cls.__name__}.{field.name}"
+    if field.indexes and field.conversion is not None:
+        raise DeclarationError(
+            f"expected no blind index on {place}, found one on {field.type_name}: how often each "
+            "of few values occurs gives them away; select by other columns, or index a field of "
+            "text or numbers beside it"
+        )
+    if field.plaintext is not None and field.conversion is not None:
+        raise DeclarationError(
+            f"expected {place} to hold what its plaintext column holds, found {field.type_name}; "
+            "declare it as text, a number or a dict until the table is sealed"
+        )
 
 
 def _column_name(cls: type, name: str, declared: SealedDeclaration) -> str | None:
@@ -277,8 +297,8 @@ def _add_column(cls: type, name: str, column: object) -> None:
     setattr(cls, name, column)
 
 
-def _kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool]:
-    """The type of a field's values and whether it may be None, from its annotation."""
+def _kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool, Conversion | None]:
+    """What a field's payload holds, whether it may be None, and how it is converted."""
     place = f"{cls.__name__}.{name}"
     if annotation is None:
         raise DeclarationError(
@@ -297,13 +317,20 @@ def _kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool]:
     kinds = [typing.get_origin(option) or option for option in options]
     nullable = types.NoneType in kinds
     kinds = [kind for kind in kinds if kind is not types.NoneType]
-    if len(kinds) != 1 or kinds[0] not in _KINDS:
-        names = ", ".join(sorted(kind.__name__ for kind in _KINDS))
-        raise DeclarationError(
-            f"expected {place} to hold one of {names}, or one of these | None, found {held!r}; "
-            "store it as text, a number or a dict, and convert it in a property"
-        )
-    return kinds[0], nullable
+    if len(kinds) == 1 and kinds[0] in _KINDS:
+        return kinds[0], nullable, None
+    try:
+        conversion = conversion_for(kinds[0], place) if len(kinds) == 1 else None
+    except UnsupportedTypeError as exc:
+        raise DeclarationError(str(exc)) from exc
+    if conversion is not None:
+        return conversion.kind, nullable, conversion
+    names = ", ".join(sorted(kind.__name__ for kind in _KINDS))
+    raise DeclarationError(
+        f"expected {place} to hold one of {names}, an enumeration, a frozen dataclass or struct, "
+        f"or one of these | None, found {held!r}; store it as text, a number or a dict, and "
+        "convert it in a property"
+    )
 
 
 def _evaluate(cls: type, place: str, annotation: object) -> object:

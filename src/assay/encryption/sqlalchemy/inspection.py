@@ -84,7 +84,8 @@ def open_row(
         group: which of the groups.
 
     Returns:
-        The fields, known and unknown.
+        The fields, known and unknown, as the payload holds them: an enumeration as its value, a
+        record as a dict.
 
     Raises:
         EnvelopeError: one of its leaves; `MissingEnvelopeError` when there are no bytes.

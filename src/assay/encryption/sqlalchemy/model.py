@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from assay.encryption.blind_index import BlindIndex
+from assay.encryption.conversions import Conversion
 from assay.encryption.errors import RowIdError
 from assay.encryption.frozen import freeze
 from assay.encryption.index_kinds import Equality, IndexKind
@@ -41,12 +42,13 @@ class SealedField:
     Attributes:
         name: the attribute's name, which is also its name in the payload.
         group: the group in whose envelope it stands.
-        kind: the type of its values.
+        kind: the type of its values, as they stand in the payload.
         nullable: whether it may be None.
         default: a value, a function without arguments that makes one, or `UNSET`.
         indexes: the blind indexes that are declared for it, at most one of each kind.
         plaintext: the column in the clear that is written along during a transition, or None.
         retired: the column in the clear that is no longer used and still there, or None.
+        conversion: how the model's values stand in the payload, when they are of another type.
     """
 
     name: str
@@ -57,6 +59,12 @@ class SealedField:
     indexes: tuple[IndexKind, ...]
     plaintext: str | None = None
     retired: str | None = None
+    conversion: Conversion | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The name of the type that the model declares."""
+        return (self.kind if self.conversion is None else self.conversion.model_type).__name__
 
     @property
     def equality(self) -> Equality | None:
@@ -80,18 +88,24 @@ class SealedField:
         return f"{self.name}_plaintext"
 
     def accept(self, value: object) -> object:
-        """A value that was assigned, as it is kept; dicts and lists are frozen copies.
+        """A value that was assigned, as it is kept.
+
+        Dicts and lists are frozen copies, enumerations and records stand as in the payload.
 
         Raises:
             SealedValueError: the type is another one than declared. The value is not shown.
+            UnsupportedValueError: a record would not be read back as it is.
         """
         if value is None:
             return None
-        kind = self.kind
-        if type(value) is kind or (kind in _FREEZES and isinstance(value, kind)):
-            return freeze(value) if kind in _FREEZES else value
+        conversion = self.conversion
+        if conversion is not None:
+            if type(value) is conversion.model_type:
+                return conversion.to_payload(value)
+        elif type(value) is self.kind or (self.kind in _FREEZES and isinstance(value, self.kind)):
+            return freeze(value) if self.kind in _FREEZES else value
         raise SealedValueError(
-            f"expected {kind.__name__} for the sealed field {self.name!r}, found "
+            f"expected {self.type_name} for the sealed field {self.name!r}, found "
             f"{type(value).__name__}; convert it, so that it is read back as it was written"
         )
 
@@ -110,7 +124,7 @@ class SealedField:
         if value is None and not self.nullable:
             raise SealedValueError(
                 f"expected a value for the sealed field {self.name!r}, found none; assign one, "
-                f"give it a default, or declare Mapped[{self.kind.__name__} | None]"
+                f"give it a default, or declare Mapped[{self.type_name} | None]"
             )
         return value
 
@@ -147,7 +161,8 @@ class SealedGroup:
         """Work out once what is needed for each row."""
         kinds = tuple((each.name, each.kind) for each in self.fields)
         object.__setattr__(self, "kinds", kinds)
-        object.__setattr__(self, "freezes", tuple(n for n, kind in kinds if kind in _FREEZES))
+        freezes = tuple(f.name for f in self.fields if f.kind in _FREEZES and not f.conversion)
+        object.__setattr__(self, "freezes", freezes)
         indexed = tuple(each.name for each in self.fields if each.indexes)
         object.__setattr__(self, "indexed", indexed)
         plain = not self.padded and all(kind in NATIVE_KINDS for _, kind in kinds)

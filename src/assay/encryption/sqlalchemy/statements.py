@@ -156,7 +156,10 @@ class _RowGroup:
             (each.name, each.plaintext_attribute) for each in group.fields if group.in_transition
         ]
         self._names = tuple(each.name for each in group.fields)
-        self._kinds = [None if each.name in group.freezes else each.kind for each in group.fields]
+        self._kinds = [
+            None if each.conversion or each.name in group.freezes else each.kind
+            for each in group.fields
+        ]
 
     def take(self, row: dict[str, Any]) -> dict[str, object]:
         """The fields as they are sealed; the row has them no longer.
@@ -166,7 +169,7 @@ class _RowGroup:
         """
         pop = row.pop
         values = [pop(name, UNSET) for name in self._names]
-        if [*map(type, values)] == self._kinds:  # all given, and none of them to be frozen
+        if [*map(type, values)] == self._kinds:  # all given, and none of them to be made over
             return dict(zip(self._names, values, strict=True))
         fields = {
             field.name: field.accept(value)
