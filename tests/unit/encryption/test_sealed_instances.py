@@ -39,6 +39,7 @@ from assay.encryption.sqlalchemy import (
     RowIdChangedError,
     RowIdMissingError,
     SealedValueError,
+    StaleEnvelopeError,
     UnopenedError,
     UnsealedPickleError,
     UnsealedWriteError,
@@ -350,17 +351,19 @@ def test_merging_an_unread_instance_changes_nothing(library: Any, statements: li
         assert not [s for s in statements if s.startswith("UPDATE")]
 
 
-def test_merging_an_older_instance_puts_its_envelope_back(library: Any) -> None:
-    """As with every other attribute: what is merged wins. The bytes must be this row's."""
+def test_merging_an_older_instance_undoes_nothing(library: Any) -> None:
+    """Its envelope holds the fields as they were; put back, it would undo the change in between."""
     row = library.add(text="one")
     with library.sessions() as session:
         detached = session.get(library.Document, row)
     with library.sessions.begin() as session:
         session.get(library.Document, row).text = "two"
-    with library.sessions.begin() as session:
-        session.merge(detached)
     with library.sessions() as session:
-        assert session.get(library.Document, row).text == "one"
+        session.merge(detached)
+        with pytest.raises(StaleEnvelopeError):
+            session.flush()
+    with library.sessions() as session:
+        assert session.get(library.Document, row).text == "two"
 
 
 def test_a_transient_copy_is_sealed_anew_for_its_own_place(library: Any) -> None:

@@ -34,6 +34,7 @@ from assay.encryption.sqlalchemy.errors import (
     RowIdMissingError,
     SealedExpressionError,
     SealedValueError,
+    StaleEnvelopeError,
     TooManyOwnersError,
     UnopenedError,
     UnresolvedCriterionError,
@@ -42,6 +43,7 @@ from assay.encryption.sqlalchemy.errors import (
 )
 from assay.encryption.sqlalchemy.inspection import SealedTable, open_row, sealed_tables
 from assay.encryption.sqlalchemy.matching import matching
+from assay.encryption.sqlalchemy.moving import move_to_owner
 
 # Imported for the events they listen to: mapping a class, flushing, running a statement.
 _LISTENERS = (_mapping, _flushing, _statements)
@@ -63,6 +65,7 @@ __all__ = [
     "SealedExpressionError",
     "SealedTable",
     "SealedValueError",
+    "StaleEnvelopeError",
     "TooManyOwnersError",
     "Transform",
     "UnopenedError",
@@ -74,6 +77,7 @@ __all__ = [
     "digits",
     "exact",
     "matching",
+    "move_to_owner",
     "open_row",
     "sealed",
     "sealed_tables",

@@ -92,7 +92,8 @@ class SealedAttribute(InspectionAttrInfo):
         contents = contents_of(instance, self._model, self._group)
         fields = {} if contents is None else dict(contents.fields)
         fields[self._name] = value
-        setattr(instance, self._column, Contents(fields, None, None, id(held)))
+        replaces = None if contents is None else contents.envelope or contents.replaces
+        setattr(instance, self._column, Contents(fields, None, None, id(held), replaces))
 
     def __delete__(self, instance: Any) -> None:
         """Refuse: a field is emptied by assigning None."""

@@ -44,10 +44,12 @@ class Contents:
         envelope: the sealed bytes, or None when they are not sealed yet.
         place: the associated data under which the envelope was sealed or opened.
         home: the ``id`` of the instance's ``__dict__`` in which unsealed contents may be changed.
+        replaces: the stored envelope from which these contents were made, as long as they have not
+            taken its place; see `assay.encryption.sqlalchemy.swapping`.
     """
 
     # Not a struct or a dataclass: what turns those into JSON must not find the fields.
-    __slots__ = ("envelope", "fields", "home", "place")
+    __slots__ = ("envelope", "fields", "home", "place", "replaces")
 
     def __init__(
         self,
@@ -55,11 +57,13 @@ class Contents:
         envelope: bytes | None,
         place: bytes | None,
         home: int | None = None,
+        replaces: bytes | None = None,
     ) -> None:
         self.fields = fields
         self.envelope = envelope
         self.place = place
         self.home = home
+        self.replaces = replaces
 
     def __repr__(self) -> str:
         count = f"{len(self.fields)} field{'' if len(self.fields) == 1 else 's'}"
@@ -144,7 +148,7 @@ class EnvelopeType(_SealedBytes):
         return dialect.type_descriptor(LargeBinary())
 
     def _admit(self, value: object) -> bytes | None:
-        if type(value) is Contents and value.envelope is not None:
+        if type(value) is Contents and value.envelope is not None and value.replaces is None:
             return value.envelope
         raise UnsealedWriteError(
             "expected an envelope that was sealed for its row on its way into a sealed column, "
@@ -189,5 +193,7 @@ class BlindIndexType(_SealedBytes):
 
 def _describe(value: object) -> str:
     if type(value) is Contents:
-        return "values that are not sealed yet (bulk operations do not seal)"
+        if value.envelope is None:
+            return "values that are not sealed yet (bulk operations do not seal)"
+        return "one that does not say which envelope it replaces"
     return "None" if value is None else f"a value of type {type(value).__name__}"

@@ -12,6 +12,7 @@
         ├── OwnerChangedError        a row that was to be given to another owner
         ├── RowIdMissingError        a row without a primary key
         ├── RowIdChangedError        a row that was to be given another primary key
+        ├── StaleEnvelopeError       a row that another session has changed since it was read
         ├── UnsealedWriteError       something else than an envelope on its way into a column
         ├── SealedValueError         a value of another type than the model declares
         ├── MissingFieldError        an envelope without a field that the model needs
@@ -32,6 +33,7 @@ Example:
 from __future__ import annotations
 
 from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.orm.exc import StaleDataError
 
 from assay.encryption.errors import EncryptionError
 
@@ -70,6 +72,10 @@ class RowIdMissingError(MappingError):
 
 class RowIdChangedError(MappingError):
     """A stored row was to be given another primary key."""
+
+
+class StaleEnvelopeError(MappingError, StaleDataError):
+    """A row's envelope is not the one that was read; nothing was written over it."""
 
 
 class UnsealedWriteError(MappingError):

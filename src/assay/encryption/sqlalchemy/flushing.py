@@ -15,14 +15,19 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import InstanceState
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 from sqlalchemy.orm.base import instance_state
 
 from assay.encryption.payload import encode_payload
 from assay.encryption.sqlalchemy.columns import Contents, envelope_of
 from assay.encryption.sqlalchemy.declaration import Sealed
-from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.errors import (
+    OwnerChangedError,
+    StaleEnvelopeError,
+    UnsealedWriteError,
+)
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.moving import is_moved
 from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import claim, write_plaintext
@@ -63,6 +68,23 @@ def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None
         for field in group.fields:
             if field.plaintext is not None:
                 held[field.plaintext_attribute] = sealed.fields[field.name]
+    if state.session is not None and state.session._deleted:  # noqa: SLF001 - the public one copies all
+        _write_whole_row(instance, model)
+
+
+def _write_whole_row(instance: Any, model: SealedModel) -> None:
+    """Let nothing of a row stay that is deleted in the same flush, under this very key.
+
+    SQLAlchemy turns such a pair into one UPDATE of what was assigned to the new instance.
+    """
+    for group in model.groups.values():
+        flag_modified(instance, group.column)
+        for name in group.indexed:
+            for column in model.indexes[name]:
+                flag_modified(instance, column)
+        for field in group.fields:
+            if field.plaintext is not None:
+                flag_modified(instance, field.plaintext_attribute)
 
 
 @event.listens_for(Sealed, "before_update", propagate=True)
@@ -70,7 +92,7 @@ def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> 
     """Seal the groups of a row in which a field was assigned.
 
     Raises:
-        StaleDataError: another writer changed the row during a transition.
+        StaleDataError: another session has changed the row since it was read.
         MappingError: see its leaves.
         assay.keys.KeysError: there is no data key to be had.
     """
@@ -78,32 +100,43 @@ def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> 
     if model is None:
         return
     state = instance_state(instance)
+    moved = is_moved(state, model)
     for group in model.groups.values():
         if group.column in state.committed_state:
-            _seal_change(state, model, group, instance, connection)
+            _seal_change(state, model, group, connection, moved=moved)
+        elif moved:
+            raise OwnerChangedError(
+                f"expected all groups of a row of {model.name} to move to its new owner, found "
+                f"{group.name!r} left behind; call move_to_owner(instance, owner)"
+            )
 
 
 def _seal_change(
     state: InstanceState[Any],
     model: SealedModel,
     group: SealedGroup,
-    instance: Any,
     connection: Connection,
+    *,
+    moved: bool,
 ) -> None:
-    keys = _keys(state)
-    held = state.dict
+    keys, held, instance = _keys(state), state.dict, state.obj()
     before, contents = state.committed_state[group.column], held[group.column]
-    if _same(before, contents):
+    if not moved and _same(before, contents):
         set_committed_value(instance, group.column, before)
         return
     if group.in_transition:
         claim(connection, state, model, group)
     owner = model.owner_of(getattr(instance, model.owner))
     row_id = model.row_id_of(state.key[1] if state.key is not None else ())
-    sealed = held[group.column] = _sealed(keys.rows(group, owner), contents, row_id)
+    rows = keys.rows(group, owner)
+    if type(contents) is Contents and _made_from(contents) is None:
+        contents = _completed(rows, before, contents, row_id)
+    replaces = _replaced(before, contents, model)
+    sealed = held[group.column] = _sealed(rows, contents, row_id)
+    sealed.replaces = replaces
     if group.in_transition:
         write_plaintext(instance, group, sealed.fields)
-    known = before.fields if type(before) is Contents else {}
+    known = before.fields if type(before) is Contents and not moved else {}
     if model.unique:
         key = state.key[1] if state.key is not None else ()
         changed = {n: v for n, v in sealed.fields.items() if known.get(n, UNSET) != v}
@@ -115,11 +148,43 @@ def _seal_change(
                 setattr(instance, column, keys.index(index, owner, value))
 
 
+def _made_from(contents: object) -> bytes | None:
+    """The stored envelope of which contents were made, or that they are."""
+    envelope = envelope_of(contents)
+    return contents.replaces if envelope is None and type(contents) is Contents else envelope
+
+
+def _completed(rows: OwnerRows, before: object, contents: Contents, row_id: bytes) -> Contents:
+    """Fields of a new instance that was merged into a stored row; the row keeps its others."""
+    if isinstance(before, bytes):
+        before = rows.open(before, row_id)
+    if type(before) is not Contents:
+        return contents
+    return Contents({**before.fields, **contents.fields}, None, None)
+
+
+def _replaced(before: object, contents: object, model: SealedModel) -> bytes | None:
+    """The envelope that must still stand in the row when the contents are written.
+
+    Raises:
+        StaleEnvelopeError: the session itself has another one already.
+    """
+    stored, made_from = envelope_of(before), _made_from(contents)
+    if made_from is None or stored is None or stored == made_from:
+        return made_from or stored
+    raise StaleEnvelopeError(
+        f"expected an instance of the row of {model.name} as it is stored, found one of another "
+        "state of it, which would undo what was changed since; load the row again and assign its "
+        "fields anew"
+    )
+
+
 def _sealed(rows: OwnerRows, contents: object, row_id: bytes) -> Contents:
     """What was assigned to a sealed column, sealed for its place."""
     if type(contents) is Contents:
         if contents.envelope is not None and contents.place == rows.place(row_id):
-            return contents
+            # A copy, for another instance may hold the same.
+            return Contents(contents.fields, contents.envelope, contents.place)
         return rows.seal(dict(contents.fields), row_id)
     if isinstance(contents, bytes):
         # An instance that was loaded elsewhere and merged, or made transient: the bytes count

@@ -29,6 +29,8 @@ from assay.encryption.sqlalchemy.model import (
     SealedModel,
     envelope_column,
 )
+from assay.encryption.sqlalchemy.moving import MOVE
+from assay.encryption.sqlalchemy.swapping import guard_table
 from assay.encryption.sqlalchemy.transition import refuse_plaintext_write
 
 _ROW_ID_KINDS = {UUID: RowIdKind.UUID, int: RowIdKind.INTEGER, str: RowIdKind.TEXT}
@@ -82,6 +84,8 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         encode_row_id=row_id_encoder([_row_id_kind(cls, column) for column in mapper.primary_key]),
         defaults=_defaults(mapper, (*key, cls.__owner__)),
     )
+    for group in groups.values():
+        guard_table(mapper.columns[group.column].table)
     for attribute in attributes:
         attribute.attach(cls.__sealed__)
         if attribute.field.plaintext is not None:
@@ -167,9 +171,9 @@ def _defaults(
 def _guard(cls: Any, attribute: str, error: Callable[[str], Exception]) -> None:
     """Refuse to assign another value to an attribute that a stored row's envelope is bound to."""
 
-    def refuse_change(instance: Any, value: object, old: object, _initiator: object) -> None:
+    def refuse_change(instance: Any, value: object, old: object, initiator: object) -> None:
         # The old value is always loaded (active_history), so for a stored row it is known.
-        if value != old and instance_state(instance).key is not None:
+        if initiator is not MOVE and value != old and instance_state(instance).key is not None:
             raise error(f"{cls.__name__}.{attribute}")
 
     event.listen(getattr(cls, attribute), "set", refuse_change, active_history=True, propagate=True)
@@ -178,7 +182,7 @@ def _guard(cls: Any, attribute: str, error: Callable[[str], Exception]) -> None:
 def _owner_changed(place: str) -> Exception:
     return OwnerChangedError(
         f"expected a stored row to keep its owner, found another one for {place}; its envelope is "
-        "sealed under the owner's key: make a new row for the new owner and delete this one"
+        "sealed under the owner's key: call move_to_owner(instance, owner), which seals it anew"
     )
 
 
