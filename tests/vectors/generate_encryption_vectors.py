@@ -34,7 +34,9 @@ from assay.encryption import (
     exact,
     seal_object,
 )
+from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import prefix_of
+from assay.encryption.ngram_index import Ngram
 from assay.encryption.xaes import derive_key, seal_xaes
 from assay.keys import DataKey, UnknownDataKeyError, data_key_id
 
@@ -391,6 +393,48 @@ def index_vectors() -> dict[str, Any]:
                 "index": None if computed is None else computed.hex(),
             }
         )
+    pieces = []
+    for name, transform, size, bits, text in [
+        ("report", casefold, 3, 16, "Annual Report"),
+        ("one-gram", casefold, 3, 16, "abc"),
+        ("shorter", casefold, 3, 16, "ab"),
+        ("repeated", exact, 2, 8, "aaaaaa"),
+        ("beyond-latin", exact, 2, 24, "\U0001f511\U0001f512\U0001f513"),
+        ("null", casefold, 3, 16, None),
+    ]:
+        (ngrams,) = Ngram(transform, size, bits).columns("documents", "owner_email").values()
+        computed = ngrams.compute(key, text)
+        pieces.append(
+            {
+                "name": name,
+                "transform": transform.name,
+                "size": size,
+                "bits": bits,
+                "value": text,
+                "index": None if computed is None else computed.hex(),
+            }
+        )
+    ranges = []
+    for name, kind, ranged in [
+        ("below-all", Buckets(boundaries=(10, 100)), 9),
+        ("on-a-boundary", Buckets(boundaries=(10, 100)), 10),
+        ("negative-width", Buckets(width=10), -1),
+        ("decimal", Buckets(width=Decimal("2.5")), Decimal("7.49")),
+        ("date", Buckets(width=timedelta(days=30)), date(1815, 12, 10)),
+        ("moment", Buckets(width=timedelta(hours=1)), datetime(1969, 12, 31, 23, 59, tzinfo=UTC)),
+    ]:
+        ((_, bucket),) = kind.columns("documents", "owner_email").items()
+        computed = bucket.compute(key, ranged)
+        ranges.append(
+            {
+                "name": name,
+                "transform": bucket.transform.name,
+                "bits": kind.bits,
+                "value": to_typed(ranged),
+                "bucket": kind.number(ranged),
+                "index": None if computed is None else computed.hex(),
+            }
+        )
     return {
         "specification": "spec/blind-index.md",
         "owner": "tenant-1",
@@ -398,6 +442,8 @@ def index_vectors() -> dict[str, Any]:
         "field": "owner_email",
         "key": {"version": 1, "material": key.material.hex()},
         "cases": cases,
+        "ngrams": pieces,
+        "buckets": ranges,
         "refused": [
             {
                 "name": name,

@@ -150,7 +150,16 @@ class BlindIndex:
             BlindIndexError: the data key has a version above 65535.
             UnsupportedValueError: the transform does not accept the value.
         """
-        return BlindIndexer(self, key).compute(value)
+        return self.indexer(key).compute(value)
+
+    def indexer(self, key: DataKey) -> BlindIndexer:
+        """What computes it under one data key.
+
+        Raises:
+            KeyClassError: the data key is of another class.
+            BlindIndexError: the data key has a version above 65535.
+        """
+        return BlindIndexer(self, key)
 
 
 class BlindIndexer:

@@ -33,11 +33,13 @@ class Search:
         column: the column of the index.
         terms: normalised values, of which the index of one is looked for.
         accepts: whether a value is really wanted; None when every row that is found is.
+        every: all terms must stand in the index, which holds many, and not only one of them.
     """
 
     column: str
     terms: tuple[bytes, ...]
     accepts: Callable[[object], bool] | None = None
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,3 @@ def refusal_of_text(transform: Transform, kind: type) -> str | None:
         f"expected text for an index of its parts, found {kind.__name__} and the transform "
         f"{transform.name!r}; declare the field as Mapped[str]"
     )
-
-
-IndexKind = Equality | Prefix
-"""What can be declared as the index of a field."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,12 +26,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, sessionmaker
 
 from assay.core import DataKeyClass
-from assay.encryption import BlindIndexError
+from assay.encryption import BlindIndexError, UnsupportedValueError
 from assay.encryption.sqlalchemy import (
     ApproximateSearchError,
+    Buckets,
     DeclarationError,
     Equality,
     MappingError,
+    Ngram,
     Prefix,
     Sealed,
     SealedExpressionError,
@@ -60,6 +64,13 @@ class Person(Sealed, Base):
     # So few bits that unrelated values collide all the time.
     town: Mapped[str | None] = sealed(index=Equality(casefold, bits=1))
     street: Mapped[str | None] = sealed(index=Prefix(exact, lengths=(1,), bits=1))
+    title: Mapped[str | None] = sealed(index=Ngram(casefold))
+    size: Mapped[int | None] = sealed(index=Buckets(boundaries=(10, 100, 1000)))
+    born: Mapped[date | None] = sealed(index=Buckets(width=timedelta(days=100)))
+    price: Mapped[Decimal | None] = sealed(index=Buckets(width=Decimal("2.5")))
+    seen: Mapped[datetime | None] = sealed(
+        index=Buckets(boundaries=(datetime(2026, 1, 1, tzinfo=UTC),))
+    )
     note: Mapped[str | None] = sealed()
 
 
@@ -123,9 +134,99 @@ def test_few_bits_find_candidates_that_are_compared(world: World) -> None:
         assert [each.name for each in matching(session, statement)] == ["town 7"]
 
 
+TITLES = [
+    "Annual report 2025",
+    "rep epo por ort",
+    "REPORTER",
+    "rapport",
+    "port",
+    "Straße",
+    "re port",
+    "po",
+    "",
+]
+
+
+def test_pieces_are_found_and_nothing_that_only_has_the_same_n_grams(world: World) -> None:
+    world.add(*({"name": title, "title": title} for title in TITLES))
+    for piece in ("report", "port", "REP", "strasse", "ual rep", "zzz", "reportreport"):
+        wanted = [t for t in TITLES if piece.casefold() in t.casefold()]
+        assert world.names(Person.title.contains(piece)) == sorted(wanted), piece
+    assert world.names(Person.title.contains("100%_")) == []
+    assert world.names(Person.title.contains("port"), tenant="south") == []
+
+
+def test_ranges_are_found_and_no_neighbours(world: World) -> None:
+    sizes = [-5, 0, 9, 10, 11, 99, 100, 500, 1000, 10**30]
+    world.add(*({"name": f"{size}", "size": size} for size in sizes), {"size": None})
+    for edge in (-6, 9, 10, 11, 100, 999, 10**30):
+        for criterion, wanted in (
+            (Person.size < edge, [s for s in sizes if s < edge]),
+            (Person.size <= edge, [s for s in sizes if s <= edge]),
+            (Person.size > edge, [s for s in sizes if s > edge]),
+            (Person.size >= edge, [s for s in sizes if s >= edge]),
+            (Person.size.between(edge, 500), [s for s in sizes if edge <= s <= 500]),
+        ):
+            assert world.names(criterion) == sorted(str(each) for each in wanted)
+    assert world.names((Person.size > 9) & (Person.size < 11)) == ["10"]
+
+
+def test_ranges_of_dates_moments_and_decimal_numbers(world: World) -> None:
+    days = [date(1815, 12, 10), date(1906, 12, 9), date(1, 1, 1), date(1906, 12, 10)]
+    world.add(*({"name": str(day), "born": day} for day in days))
+    first, last = date(1815, 12, 1), date(1906, 12, 9)
+    with pytest.raises(SealedExpressionError, match="at most 1000 buckets"):
+        Person.born.between(date(1, 1, 1), date(9999, 1, 1))
+    assert world.names(Person.born.between(first, last)) == ["1815-12-10", "1906-12-09"]
+    with pytest.raises(SealedExpressionError, match="both ends"):
+        Person.born < last  # noqa: B015 - it is refused
+    world.add(
+        *({"name": p, "price": Decimal(p)} for p in ("-0.01", "0.0", "2.5", "2.50", "7.4999"))
+    )
+    assert world.names(Person.price.between(Decimal(0), Decimal("2.5"))) == ["0.0", "2.5", "2.50"]
+    assert world.names(Person.price.between(Decimal(7), Decimal("7.5"))) == ["7.4999"]
+    moments = [
+        datetime(2026, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=1))),  # still 2025 in UTC
+        datetime(2026, 1, 1, tzinfo=UTC),
+    ]
+    world.add(*({"name": m.isoformat(), "seen": m} for m in moments))
+    new_year = datetime(2026, 1, 1, tzinfo=UTC)
+    assert world.names(Person.seen < new_year) == ["2026-01-01T00:30:00+01:00"]
+    assert world.names(Person.seen >= new_year) == ["2026-01-01T00:00:00+00:00"]
+
+
+def test_values_that_are_in_no_bucket_are_refused(world: World) -> None:
+    for field, value in (
+        ("price", Decimal("NaN")),
+        ("price", Decimal("Infinity")),
+        ("seen", datetime(2026, 1, 1)),  # noqa: DTZ001 - its boundaries have a zone
+    ):
+        with pytest.raises(UnsupportedValueError, match="expected"):
+            world.add({field: value})
+    for build in (
+        lambda: Person.size < 1.5,
+        lambda: Person.size < Person.size,
+        lambda: Person.born.between("1", "2"),
+        lambda: Person.size.between(1, None),
+        lambda: Person.price < Decimal("NaN"),
+        lambda: Person.size.between(1, 2, symmetric=True),
+        lambda: Person.name < "x",
+        lambda: Person.title.contains("ab"),
+        lambda: Person.name.contains("abc"),
+    ):
+        with pytest.raises(SealedExpressionError, match="expected"):
+            build()
+
+
 def test_candidates_are_never_returned_as_results(world: World) -> None:
     world.add({"name": "Lovelace", "town": "London"})
-    for criterion in (Person.name.startswith("lo"), Person.town == "London"):
+    world.add({"title": "London", "size": 3})
+    for criterion in (
+        Person.name.startswith("lo"),
+        Person.town == "London",
+        Person.title.contains("ondon"),
+        Person.size < 5,
+    ):
         for statement in (
             select(Person).where(criterion),
             select(func.count()).select_from(Person).where(criterion),
@@ -139,7 +240,7 @@ def test_candidates_are_never_returned_as_results(world: World) -> None:
             ):
                 session.execute(statement).all()
     with world.sessions() as session:
-        assert session.scalar(select(func.count()).select_from(Person)) == 1
+        assert session.scalar(select(func.count()).select_from(Person)) == 2
 
 
 def test_statements_in_which_candidates_cannot_be_told_apart_are_refused(world: World) -> None:
@@ -225,17 +326,19 @@ def test_rows_that_change_are_found_by_what_they_hold_now(world: World) -> None:
 
 
 def test_every_kind_is_searched_under_every_index_key(world: World) -> None:
-    world.add({"name": "love 1", "town": "x"})
-    world.keyring.rotate("north", INDEXES)
-    world.add({"name": "love 2", "town": "x"})
-    world.keyring.rotate("north", INDEXES)
-    world.add({"name": "love 3", "town": "x"})
+    for number in (1, 2, 3):
+        if number > 1:
+            world.keyring.rotate("north", INDEXES)
+        name = f"love {number}"
+        world.add({"name": name, "town": "x", "title": name, "size": number})
     with world.engine.connect() as connection:
         stored = connection.scalars(select(Person.__table__.c.name_prefix_5)).all()
     assert sorted(value[2] for value in stored) == [1, 2, 3]
     wanted = ["love 1", "love 2", "love 3"]
     assert world.names(Person.name.startswith("love")) == wanted
     assert world.names(Person.town == "x") == wanted
+    assert world.names(Person.title.contains("ove")) == wanted
+    assert world.names(Person.size < 4) == wanted
     assert world.names(Person.name.in_(wanted)) == wanted
 
 
@@ -251,6 +354,37 @@ def test_exactly_the_texts_with_this_beginning_are_found(texts: list[str], start
         assert world.names(Person.name.startswith(start)) == sorted(wanted)
     finally:
         world.engine.dispose()
+
+
+@given(
+    st.lists(st.text("ab \u0130\u00df", max_size=9), max_size=8),
+    st.text("ab\u00df", min_size=3, max_size=5),
+)
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+def test_exactly_the_texts_with_this_piece_are_found(texts: list[str], piece: str) -> None:
+    world = World()
+    try:
+        world.add(*({"name": text, "title": text} for text in texts))
+        wanted = [t for t in texts if casefold(piece) in casefold(t)]
+        assert world.names(Person.title.contains(piece)) == sorted(wanted)
+    finally:
+        world.engine.dispose()
+
+
+@given(st.integers(), st.integers(), st.integers(1, 50))
+def test_a_range_looks_for_every_bucket_that_holds_one_of_its_values(
+    low: int, value: int, width: int
+) -> None:
+    high = low + 40
+    buckets = Buckets(width=width)
+    found = buckets.search("f", "between", (low, high))
+    assert found is not None
+    assert found.accepts is not None
+    for each in (low, high, low + abs(value) % 41):
+        assert str(buckets.number(each)).encode() in found.terms
+        assert found.accepts(each)
+    assert found.accepts(value) is (low <= value <= high)
+    assert buckets.number(value) == value // width
 
 
 def _is_unicode(text: str) -> bool:
@@ -340,6 +474,11 @@ def test_enumerations_need_a_reason_too() -> None:
         (Prefix(casefold, lengths=(3,)), Mapped[bytes], "Mapped"),
         (Prefix(digits, lengths=(3,)), Mapped[int], "Mapped"),
         ([Equality(exact), Equality(casefold)], Mapped[str], "one index of each kind"),
+        (Ngram(casefold), Mapped[int], "Mapped"),
+        (Buckets(boundaries=(1, 2)), Mapped[str], "for buckets, found str"),
+        (Buckets(boundaries=(1, 2)), Mapped[Decimal], "type Decimal"),
+        (Buckets(width=1), Mapped[date], "timedelta"),
+        (Buckets(width=timedelta(hours=1)), Mapped[date], "whole days"),
         (["x"], Mapped[str], "found str"),
         ("x", Mapped[str], "found str"),
     ],
@@ -357,6 +496,19 @@ def test_kinds_that_could_not_keep_their_word() -> None:
         lambda: Prefix(exact, lengths=()),
         lambda: Prefix(exact, lengths=(0,)),
         lambda: Prefix(exact, lengths=(True,)),
+        lambda: Ngram(exact, size=1),
+        lambda: Ngram(exact, bits=12),
+        lambda: Ngram(exact, bits=0),
+        Buckets,
+        lambda: Buckets(boundaries=(1, 2), width=1),
+        lambda: Buckets(boundaries=(2, 1)),
+        lambda: Buckets(boundaries=(1, 1)),
+        lambda: Buckets(boundaries=(1, Decimal(2))),
+        lambda: Buckets(boundaries=tuple(range(1000))),
+        lambda: Buckets(width=0),
+        lambda: Buckets(width=-1),
+        lambda: Buckets(width=timedelta()),
+        lambda: Buckets(width=1.5),
     ):
         with pytest.raises(BlindIndexError, match="expected"):
             build()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from datetime import timedelta
 
 import pytest
 
@@ -25,7 +26,9 @@ from assay.encryption import (
     open_object,
     seal_object,
 )
+from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import prefix_of
+from assay.encryption.ngram_index import Ngram
 from assay.keys import DataKey, data_key_id
 
 TRANSFORMS = {
@@ -140,6 +143,35 @@ def test_blind_indexes(generator, vectors) -> None:
                 key, generator.from_typed(case["value"])
             )
         assert type(raised.value).__name__ == case["error"], case["name"]
+
+
+def test_ngrams_and_buckets(generator, vectors) -> None:
+    file = vectors("blind-index")
+    material = bytes.fromhex(file["key"]["material"])
+    key = DataKey(file["owner"], DataKeyClass.INDEXES, 1, data_key_id(material), material)
+    for case in file["ngrams"]:
+        kind = Ngram(TRANSFORMS[case["transform"]], case["size"], case["bits"])
+        (index,) = kind.columns(file["table"], file["field"]).values()
+        assert bytes(index.compute(key, case["value"]) or b"").hex() == (case["index"] or "")
+        size, raw = case["bits"] // 8, bytes.fromhex(case["index"] or "010001")
+        hashes = [raw[at : at + size] for at in range(3, len(raw), size)]
+        assert hashes == sorted(set(hashes)), case["name"]
+    for case in file["buckets"]:
+        scheme, text = case["transform"].removeprefix("buckets/").split("/", 1)
+        value = generator.from_typed(case["value"])
+        if scheme == "boundaries":
+            kind = Buckets(boundaries=tuple(int(each) for each in text.split(",")))
+        elif text.endswith("us"):
+            kind = Buckets(width=timedelta(microseconds=int(text[:-2])))
+        else:
+            whole, _, parts = text.partition("/")
+            kind = Buckets(
+                width=type(value)(whole) / type(value)(parts or 1) if parts else int(whole)
+            )
+        assert kind.number(value) == case["bucket"], case["name"]
+        (index,) = kind.columns(file["table"], file["field"]).values()
+        assert index.transform.name == case["transform"]
+        assert index.compute(key, value).hex() == case["index"], case["name"]
 
 
 @pytest.fixture(scope="module")

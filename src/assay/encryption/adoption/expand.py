@@ -143,7 +143,7 @@ def _refuse_unfit(part: Part, columns: Mapping[str, Any]) -> None:
 def _make_indexes(part: Part, dialect: str) -> list[str]:
     made = [
         " ".join(str(CreateIndex(index).compile(dialect=_DIALECTS[dialect])).split())
-        for index in part.indexes_to_make
+        for index in part.indexes_to_make(dialect)
     ]
     made += [
         f"CREATE UNIQUE INDEX {quoted(name, dialect)} ON {table_name(part, dialect)} "
@@ -163,7 +163,7 @@ def _way_back(part: Part, dialect: str, strict: Sequence[str]) -> list[str]:
     back = drop_trigger(part, dialect)
     back += [
         f"DROP INDEX {schema}{quoted(name, dialect)}"
-        for name in (*(str(i.name) for i in part.indexes_to_make), *part.unique_to_make)
+        for name in (*(str(i.name) for i in part.indexes_to_make(dialect)), *part.unique_to_make)
     ]
     back += [
         f"ALTER TABLE {table} DROP COLUMN {quoted(str(column.name), dialect)}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.store import Store
-from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
+from assay.encryption.blind_index import BlindIndex, BlindIndexValue
 from assay.keys import DataKey
 
 
@@ -60,4 +60,4 @@ def _is_right(
     if value is None or raw is None:
         return value is None and raw is None
     key = keys.get(int.from_bytes(raw[1:3], "big"))
-    return key is not None and BlindIndexer(index, key).compute(value) == raw
+    return key is not None and index.indexer(key).compute(value) == raw

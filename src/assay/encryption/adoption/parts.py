@@ -61,11 +61,19 @@ class Part:
         """The envelope's column, then those of the blind indexes."""
         return (self.envelope, *self.indexes.values())
 
-    @property
-    def indexes_to_make(self) -> tuple[Index, ...]:
-        """The database's own indexes over the columns of the blind indexes."""
+    def indexes_to_make(self, dialect: str) -> tuple[Index, ...]:
+        """The database's own indexes over the columns of the blind indexes.
+
+        Args:
+            dialect: the name of the database's dialect; only PostgreSQL can index n-grams.
+        """
         ours = {column.name for column in self.indexes.values()}
-        found = [i for i in self.table.indexes if ours & {column.name for column in i.columns}]
+        found = [
+            index
+            for index in self.table.indexes
+            if ours & {column.name for column in index.columns}
+            and (dialect == "postgresql" or not index.dialect_kwargs.get("postgresql_using"))
+        ]
         return tuple(sorted(found, key=lambda index: str(index.name)))
 
     @property

@@ -124,7 +124,8 @@ def rekey_span(store: Store, part: Part, span: Span) -> Tally:
         select(
             *part.keys,
             part.owner,
-            *(type_coerce(column, LargeBinary) for column in part.sealed_columns),
+            type_coerce(part.envelope, LargeBinary),
+            *part.indexes.values(),
         )
         .where(part.envelope.is_not(None), within(part, span))
         .order_by(*part.keys)

@@ -88,7 +88,8 @@ def verify_span(store: Store, part: Part, span: Span) -> Tally:
         select(
             *part.keys,
             part.owner,
-            *(type_coerce(column, LargeBinary) for column in part.sealed_columns),
+            type_coerce(part.envelope, LargeBinary),
+            *part.indexes.values(),
             *part.plaintext.values(),
         )
         .where(within(part, span))

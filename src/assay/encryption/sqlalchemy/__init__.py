@@ -15,7 +15,9 @@ Formats: ``spec/row-envelope.md`` and ``spec/blind-index.md``.
 """
 
 from assay.encryption.blind_index import Transform, casefold, digits, exact
+from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import Equality, Prefix
+from assay.encryption.ngram_index import Ngram
 from assay.encryption.sqlalchemy import flushing as _flushing
 from assay.encryption.sqlalchemy import mapping as _mapping
 from assay.encryption.sqlalchemy import statements as _statements
@@ -50,12 +52,14 @@ _LISTENERS = (_mapping, _flushing, _statements)
 
 __all__ = [
     "ApproximateSearchError",
+    "Buckets",
     "DeclarationError",
     "DuplicateValueError",
     "Equality",
     "KeyringNotBoundError",
     "MappingError",
     "MissingFieldError",
+    "Ngram",
     "OwnerChangedError",
     "OwnerMissingError",
     "Prefix",

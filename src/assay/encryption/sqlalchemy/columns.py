@@ -11,14 +11,16 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from sqlalchemy import Dialect, LargeBinary
+from sqlalchemy import ColumnElement, Dialect, LargeBinary, and_, bindparam, func, type_coerce
 from sqlalchemy.dialects.mysql import LONGBLOB, VARBINARY
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from assay.encryption.blind_index import BlindIndexValue
+from assay.encryption.ngram_index import HEADER_BYTES
 from assay.encryption.sqlalchemy.errors import UnsealedPickleError, UnsealedWriteError
 
 _WAY_OUT = (
@@ -189,6 +191,67 @@ class BlindIndexType(_SealedBytes):
             "expected a blind index that was computed from a sealed field, found "
             f"{_describe(value)}; {_WAY_OUT}"
         )
+
+
+class NgramsType(BlindIndexType):
+    """The type of a column of n-grams: takes `BlindIndexValue` or None, gives bytes.
+
+    On PostgreSQL the column is an array, ``bytea[]``, of the header and the hashes, which GIN can
+    index; elsewhere they stand one after the other.
+
+    Args:
+        size_bytes: how long each hash is.
+    """
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """An array on PostgreSQL, bytes elsewhere."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(ARRAY(BYTEA))
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(LONGBLOB())
+        return dialect.type_descriptor(LargeBinary())
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Admit n-grams and refuse everything else."""
+        if dialect.name != "postgresql":
+            return super().bind_processor(dialect)
+        return lambda value: self._split(self._admit(value))
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Header and hashes, one after the other."""
+        if dialect.name != "postgresql":
+            return super().result_processor(dialect, coltype)
+        return lambda value: None if value is None else b"".join(value)
+
+    def _split(self, value: bytes | None) -> list[bytes] | None:
+        if value is None:
+            return None
+        hashes = value[HEADER_BYTES:]
+        size = self.size_bytes
+        return [value[:HEADER_BYTES]] + [
+            hashes[at : at + size] for at in range(0, len(hashes), size)
+        ]
+
+
+def has_all_ngrams(column: Any, hashes: Sequence[bytes], dialect: str) -> ColumnElement[bool]:
+    """Whether a column of `NgramsType` holds all of these hashes.
+
+    Args:
+        column: the column.
+        hashes: without header.
+        dialect: the name of the database's dialect.
+    """
+    if dialect == "postgresql":
+        wanted = bindparam(None, list(hashes), type_=ARRAY(BYTEA), unique=True)
+        return type_coerce(column, ARRAY(BYTEA)).contains(wanted)
+    return and_(
+        *(
+            func.instr(column, bindparam(None, each, type_=LargeBinary(), unique=True)) > 0
+            for each in hashes
+        )
+    )
 
 
 def _describe(value: object) -> str:

@@ -28,13 +28,20 @@ from sqlalchemy.orm import Mapped, MappedAsDataclass, MappedColumn, mapped_colum
 from assay.encryption.blind_index import index_size_bytes
 from assay.encryption.conversions import Conversion, conversion_for
 from assay.encryption.errors import UnsupportedTypeError
-from assay.encryption.index_kinds import Equality, IndexKind
+from assay.encryption.index_kinds import Equality
+from assay.encryption.ngram_index import Ngram
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.attributes import ConvertedAttribute, SealedAttribute
-from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType, refuse_default
+from assay.encryption.sqlalchemy.columns import (
+    BlindIndexType,
+    EnvelopeType,
+    NgramsType,
+    refuse_default,
+)
 from assay.encryption.sqlalchemy.errors import DeclarationError
 from assay.encryption.sqlalchemy.model import (
     UNSET,
+    IndexKind,
     SealedField,
     SealedModel,
     envelope_column,
@@ -225,6 +232,10 @@ def _refuse_indexes(cls: type, field: SealedField) -> None:
 
 
 def _index_column(kind: IndexKind) -> Any:
+    if type(kind) is Ngram:
+        return mapped_column(
+            NgramsType(kind.bits // 8), nullable=True, deferred=True, sort_order=_BEHIND_ALL_OTHERS
+        )
     return mapped_column(
         BlindIndexType(index_size_bytes(kind.bits)),
         nullable=True,

@@ -40,7 +40,14 @@ _OPERATIONS = {
     operators.in_op: "in",
     operators.not_in_op: "in",
     operators.startswith_op: "startswith",
+    operators.contains_op: "contains",
+    operators.lt: "lt",
+    operators.le: "le",
+    operators.gt: "gt",
+    operators.ge: "ge",
+    operators.between_op: "between",
 }
+_RANGES = frozenset({"lt", "le", "gt", "ge", "between"})
 _NEGATED = frozenset({operators.ne, operators.not_in_op})
 _OTHER_PATTERNS = ("escape", "autoescape", "symmetric")
 """Options that give an operator another meaning than the one an index can answer."""
@@ -48,6 +55,8 @@ _WAYS_OUT = {
     "eq": "sealed(index=Equality(...))",
     "in": "sealed(index=Equality(...))",
     "startswith": "sealed(index=Prefix(..., lengths=(3, 5)))",
+    "contains": "sealed(index=Ngram(...))",
+    **dict.fromkeys(_RANGES, "sealed(index=Buckets(boundaries=(...)))"),
 }
 
 
@@ -142,6 +151,12 @@ class SealedExpression(PropComparator[Any]):
     def _search(self, operation: str, values: tuple[object, ...]) -> Search:
         """What the first index that can answer looks for."""
         name, reason = self.field.name, ""
+        if operation in _RANGES and any(type(value) is not self.field.kind for value in values):
+            raise SealedExpressionError(
+                f"expected a range of {self.field.kind.__name__} for the sealed field {name!r}, "
+                f"found {' and '.join(type(value).__name__ for value in values)}; ranges are of "
+                "values, not of columns or parameters that come later"
+            )
         try:
             for index in self.field.indexes:
                 found = index.search(name, operation, values)

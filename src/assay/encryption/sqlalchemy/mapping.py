@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnDefault, UniqueConstraint, event
+from sqlalchemy import Column, ColumnDefault, Index, UniqueConstraint, event
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.base import instance_state
 
+from assay.encryption.ngram_index import NgramIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
 from assay.encryption.sqlalchemy.attributes import SealedAttribute
 from assay.encryption.sqlalchemy.declaration import Sealed
@@ -91,6 +92,10 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         if attribute.field.plaintext is not None:
             plaintext = getattr(cls, attribute.field.plaintext_attribute)
             event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)
+    for columns in cls.__sealed__.indexes.values():
+        for column, index in columns.items():
+            if type(index) is NgramIndex:
+                _index_ngrams(mapper.columns[column])
     for unique in cls.__sealed__.unique:
         _make_unique(mapper, owner, cls.__sealed__.fields[unique])
     _guard(cls, cls.__owner__, _owner_changed)
@@ -107,6 +112,13 @@ def _column(mapper: Mapper[Any], attribute: str) -> Column[Any]:
     raise DeclarationError(
         f"expected {mapper.class_.__name__}.__owner__ to name a column of the model, found "
         f"{attribute!r}; name the attribute that says whose a row is"
+    )
+
+
+def _index_ngrams(column: Column[Any]) -> None:
+    """PostgreSQL can index the n-grams of a row; no other database does."""
+    Index(f"ix_{column.table.name}_{column.name}", column, postgresql_using="gin").ddl_if(
+        dialect="postgresql"
     )
 
 

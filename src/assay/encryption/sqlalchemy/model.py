@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from assay.encryption.blind_index import BlindIndex
+from assay.encryption.bucket_index import Buckets
 from assay.encryption.conversions import Conversion
 from assay.encryption.errors import RowIdError
 from assay.encryption.frozen import freeze
-from assay.encryption.index_kinds import Equality, IndexKind
+from assay.encryption.index_kinds import Equality, Prefix
+from assay.encryption.ngram_index import Ngram
 from assay.encryption.payload import NATIVE_KINDS
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import (
@@ -23,6 +25,9 @@ from assay.encryption.sqlalchemy.errors import (
     RowIdMissingError,
     SealedValueError,
 )
+
+IndexKind = Equality | Prefix | Ngram | Buckets
+"""What can be declared as the index of a field."""
 
 UNSET = object()
 """Stands for a value that nobody gave."""

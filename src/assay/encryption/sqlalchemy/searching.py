@@ -3,20 +3,22 @@
 Specification: ``spec/blind-index.md``, "Searching".
 
 Example:
-    >>> resolve(statement, keys, parameters={})              # doctest: +SKIP
+    >>> resolve(statement, keys, {}, lambda: "sqlite")              # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, true
+from sqlalchemy import BindParameter, false, or_, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from assay.core import DataKeyClass
+from assay.encryption.ngram_index import HEADER_BYTES
+from assay.encryption.sqlalchemy.columns import has_all_ngrams
 from assay.encryption.sqlalchemy.errors import ApproximateSearchError, TooManyOwnersError
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
@@ -71,7 +73,9 @@ def conjuncts(element: Any) -> Iterator[Any]:
             yield from conjuncts(part)
 
 
-def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
+def resolve(
+    statement: Any, keys: SessionKeys, parameters: object, dialect: Callable[[], str]
+) -> Any:
     """The statement with every comparison of a sealed field replaced by one of blind indexes.
 
     A comparison beside one of the owner is searched under this owner's key. Otherwise all owners
@@ -81,6 +85,7 @@ def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
         statement: a SELECT, UPDATE or DELETE.
         keys: have the index keys.
         parameters: what was passed beside the statement.
+        dialect: gives the name of the database's dialect, for indexes that need it.
 
     Raises:
         TooManyOwnersError: there are more than 1000 owners to try.
@@ -93,24 +98,35 @@ def resolve(statement: Any, keys: SessionKeys, parameters: object) -> Any:
         if type(element) is not BlindCriterion:
             return None
         meant = owners.get(id(element))
-        return _blind(element, keys, _all_owners(element, keys) if meant is None else meant)
+        return _blind(
+            element, keys, _all_owners(element, keys) if meant is None else meant, dialect
+        )
 
     return visitors.replacement_traverse(statement, {}, replace)
 
 
-def _blind(element: BlindCriterion, keys: SessionKeys, owners: Sequence[str]) -> Any:
-    index, column = element.index, element.index_column
-    wanted = [
-        indexer.compute_normalised(term)
+def _blind(
+    element: BlindCriterion, keys: SessionKeys, owners: Sequence[str], dialect: Callable[[], str]
+) -> Any:
+    column = element.index_column
+    under_each_key = [
+        [indexer.compute_normalised(term) for term in element.search.terms]
         for owner in owners
-        for indexer in keys.indexers(index, owner)
-        for term in element.search.terms
+        for indexer in keys.indexers(element.index, owner)
     ]
+    if element.search.every:
+        found = or_(
+            false(),
+            *(
+                has_all_ngrams(column, [each[HEADER_BYTES:] for each in wanted], dialect())
+                for wanted in under_each_key
+            ),
+        )
+    else:
+        wanted = [each for under_one in under_each_key for each in under_one]
+        found = column.not_in(wanted) if element.negated else column.in_(wanted)
     return with_unsealed_rows(
-        element.field,
-        element.entity,
-        column.not_in(wanted) if element.negated else column.in_(wanted),
-        lambda plain: _unsealed(element, plain),
+        element.field, element.entity, found, lambda plain: _unsealed(element, plain)
     )
 
 

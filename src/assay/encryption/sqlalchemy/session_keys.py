@@ -80,7 +80,7 @@ class SessionKeys:
         place = (id(index), key.owner, key.version)
         indexer = self._indexers.get(place)
         if indexer is None or indexer.key is not key or indexer.index is not index:
-            indexer = BlindIndexer(index, key)
+            indexer = index.indexer(key)
             self._indexers.put(place, indexer)
         return indexer
 

@@ -40,7 +40,9 @@ def prepare(execution: ORMExecuteState) -> None:
         if not is_matching(execution.execution_options):
             refuse_approximate(criteria)
         keys = SessionKeys.of(execution.session)
-        execution.statement = resolve(statement, keys, execution.parameters)
+        execution.statement = resolve(
+            statement, keys, execution.parameters, lambda: _dialect(execution)
+        )
     if not statement.is_dml or statement.is_delete:
         return
     model = getattr(getattr(execution.bind_mapper, "class_", None), "__sealed__", None)
@@ -72,6 +74,10 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
     rows = [parameters] if isinstance(parameters, Mapping) else parameters
     seal = _RowSealer(keys, model, _connection(execution, model))
     execution.parameters = [seal(row) for row in rows]
+
+
+def _dialect(execution: ORMExecuteState) -> str:
+    return execution.session.get_bind(**execution.bind_arguments).dialect.name
 
 
 def _connection(execution: ORMExecuteState, model: SealedModel) -> Connection | None:
