@@ -20,7 +20,7 @@ from assay.database.errors import (
 from assay.database.key_table import KEY_TABLE_NAME, SqlDataKeyTable
 from assay.database.leak_control import LEAK_TABLE_NAME, leaky_table
 from assay.database.storage import StorageFiles, storage_files
-from assay.database.tables import count_rows, raw_rows, real_tables
+from assay.database.tables import count_rows, raw_joined_rows, raw_rows, real_tables
 
 __all__ = [
     "KEY_TABLE_NAME",
@@ -37,6 +37,7 @@ __all__ = [
     "count_rows",
     "leaky_table",
     "open_engine",
+    "raw_joined_rows",
     "raw_rows",
     "real_tables",
     "storage_files",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, column, func, inspect, select, table
+from sqlalchemy import Engine, TableClause, and_, column, func, inspect, select, table
 from sqlalchemy.engine import Inspector
 
 from assay.database.errors import UnknownTableError
@@ -79,19 +79,50 @@ def raw_rows(engine: Engine, name: str, columns: Sequence[str]) -> Iterator[tupl
         DatabaseUnreachableError: the database does not answer.
     """
     with named_errors("read the columns of a table"):
-        inspector = inspect(engine)
-        schema, plain = _split(inspector, name)
-        there = [found["name"] for found in inspector.get_columns(plain, schema)]
-        order = inspector.get_pk_constraint(plain, schema)["constrained_columns"]
+        source, order = _source(engine, name, columns)
+    statement = select(*(source.c[each] for each in columns))
+    return _stream(engine, statement.order_by(*(source.c[each] for each in order)))
+
+
+def raw_joined_rows(
+    engine: Engine, name: str, columns: Sequence[str], other: str, others: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """As `raw_rows`, with columns of another table's rows of the same primary key.
+
+    Args:
+        engine: the database.
+        name: as `real_tables` gives it.
+        columns: at least one, in the order in which they are wanted.
+        other: a table whose primary key has as many columns; where it has no such row, there is
+            None for each of its columns.
+        others: its columns, at least one; they come last.
+
+    Raises:
+        UnknownTableError: there is no such table or column.
+        DatabaseUnreachableError: the database does not answer.
+    """
+    with named_errors("read the columns of a table"):
+        one, key = _source(engine, name, columns)
+        two, other_key = _source(engine, other, others)
+    pairs = [one.c[a] == two.c[b] for a, b in zip(key, other_key, strict=True)]
+    wanted = [*(one.c[each] for each in columns), *(two.c[each] for each in others)]
+    statement = select(*wanted).select_from(one.outerjoin(two, and_(*pairs)))
+    return _stream(engine, statement.order_by(*(one.c[each] for each in key)))
+
+
+def _source(engine: Engine, name: str, columns: Sequence[str]) -> tuple[TableClause, Sequence[str]]:
+    """A table as it is in the database, and its primary key."""
+    inspector = inspect(engine)
+    schema, plain = _split(inspector, name)
+    there = [found["name"] for found in inspector.get_columns(plain, schema)]
+    order = inspector.get_pk_constraint(plain, schema)["constrained_columns"]
     missing = [wanted for wanted in columns if wanted not in there]
     if missing or not columns:
         raise UnknownTableError(
             f"expected columns of the table {name}, found none called {', '.join(missing)}; it "
             f"has {', '.join(there)}"
         )
-    source = table(plain, *(column(each) for each in there), schema=schema)
-    statement = select(*(source.c[each] for each in columns))
-    return _stream(engine, statement.order_by(*(source.c[each] for each in order)))
+    return table(plain, *(column(each) for each in there), schema=schema), order
 
 
 def _stream(engine: Engine, statement: Any) -> Iterator[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from assay.database import (
     UnknownTableError,
     count_rows,
     open_engine,
+    raw_joined_rows,
     raw_rows,
     real_tables,
 )
@@ -64,6 +65,17 @@ def test_rows_come_raw_in_primary_key_order(engine: sa.Engine) -> None:
     assert all(type(row) is tuple for row in rows)
     assert list(raw_rows(engine, "with.dot", ["id"])) == [(7,)]
     assert list(raw_rows(engine, "keyless", ["value"])) == []
+
+
+def test_rows_come_with_those_of_another_table(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text('CREATE TABLE "joined" (k INTEGER PRIMARY KEY, "a b" TEXT)'))
+        connection.execute(sa.text("INSERT INTO joined VALUES (7, 'seven'), (8, 'eight')"))
+    rows = list(raw_joined_rows(engine, "joined", ["a b", "k"], "with.dot", ["id"]))
+    assert rows == [("seven", 7, 7), ("eight", 8, None)]
+    for name, column in (("with.dot", "nothing"), ("nowhere", "id")):
+        with pytest.raises(UnknownTableError):
+            list(raw_joined_rows(engine, "joined", ["k"], name, [column]))
 
 
 def test_rows_are_counted(engine: sa.Engine) -> None:

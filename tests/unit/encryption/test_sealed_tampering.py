@@ -215,6 +215,9 @@ def test_sealed_tables_are_listed(library: Any) -> None:
             "number": "content",
         },
         index_columns={"owner_email_index": "owner_email", "number_index": "number"},
+        owner_table="documents",
+        models={"default": library.Document, "content": library.Document},
+        only_for={},
     )
     assert everything.name == "everything"
     for wrong in (object(), library.Document.__table__, None):

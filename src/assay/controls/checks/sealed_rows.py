@@ -154,15 +154,21 @@ def _read_table(
 ) -> TableFacts:
     from sqlalchemy import inspect
 
-    from assay.database import count_rows, raw_rows
+    from assay.database import count_rows, raw_joined_rows, raw_rows
 
     columns = [str(column["name"]) for column in inspect(engine).get_columns(table.name)]
     rows = count_rows(engine, table.name)
     refused: Counter[str] = Counter()
     copies: Counter[str] = Counter()
     read = bad_rows = 0
-    for values in raw_rows(engine, table.name, columns):
-        row = dict(zip(columns, values, strict=True))
+    if table.owner_table == table.name:
+        stored, known = raw_rows(engine, table.name, columns), columns
+    else:  # the owner stands in the parent's table
+        owner = [table.owner_column]
+        stored = raw_joined_rows(engine, table.name, columns, table.owner_table, owner)
+        known = [*columns, *owner]
+    for values in stored:
+        row = dict(zip(known, values, strict=True))
         reasons, copied = _try_row(table, row, keyring)
         refused.update(reasons)
         copies.update(copied)
@@ -193,10 +199,11 @@ def _try_row(
     opened: list[object] = []
     for group, column in table.groups.items():
         if row.get(column) is None:
-            reasons.append("no envelope")
+            if table.needs_envelope(group, row):
+                reasons.append("no envelope")
             continue
         try:
-            opened += open_row(keyring, table.model, row, group).values()
+            opened += open_row(keyring, table.models[group], row, group).values()
         except (EncryptionError, KeysError) as exc:
             reasons.append(type(exc).__name__)
     # Blind indexes are looked into as well: an index that was filled with the value itself leaks.

@@ -106,8 +106,9 @@ def all_parts(base: Any, tables: Sequence[str] = ()) -> list[Part]:
             f"expected sealed tables ({', '.join(found) or 'the models declare none'}), found "
             f"none called {', '.join(unknown) or 'anything'}"
         )
-    chosen = [table.model for name, table in found.items() if not tables or name in tables]
-    return [part for model in chosen for part in _parts(model)]
+    chosen = [table for name, table in found.items() if not tables or name in tables]
+    models = [model for table in chosen for model in dict.fromkeys(table.models.values())]
+    return [part for model in models for part in _parts(model)]
 
 
 def parts_in_transition(base: Any, tables: Sequence[str] = ()) -> list[Part]:
@@ -164,5 +165,5 @@ def _parts(cls: type) -> list[Part]:
             },
             retired={f.name: f.retired for f in group.fields if f.retired is not None},
         )
-        for group in model.groups.values()
+        for group in model.own_groups.values()
     ]

@@ -27,6 +27,7 @@ from sqlalchemy import Engine, LargeBinary, and_, bindparam, select, type_coerce
 from assay.core import DataKeyClass
 from assay.database.failures import named_errors
 from assay.encryption.adoption.backfill import patiently
+from assay.encryption.adoption.errors import AdoptionBlockedError
 from assay.encryption.adoption.index_values import index_values
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.ranges import Checkpoint, Span, count, key_of, spans, within
@@ -92,8 +93,14 @@ def rekey(store: Store, part: Part, crew: Crew, checkpoint: Checkpoint) -> Rekey
         checkpoint: where an interrupted one goes on.
 
     Raises:
+        AdoptionBlockedError: the owner stands in another table (joined inheritance).
         DatabaseError, assay.keys.KeyServiceError: no database, or no keys; what is done stays done.
     """
+    if part.owner.table is not part.table:
+        raise AdoptionBlockedError(
+            f"expected the owner of each row in {part.name}, found it in {part.owner.table.name}, "
+            "whose rows this table's are joined to; load the instances, assign a field, and flush"
+        )
     total, seen = count(store.engine, part), 0
 
     def on_done(span: Span, tally: Tally) -> None:

@@ -16,21 +16,21 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from decimal import Decimal
+from inspect import getattr_static
 from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import JSON
-from sqlalchemy.orm import Mapped, MappedAsDataclass, MappedColumn, mapped_column
+from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 
 from assay.encryption.blind_index import index_size_bytes
 from assay.encryption.conversions import Conversion, conversion_for
 from assay.encryption.errors import UnsupportedTypeError
 from assay.encryption.index_kinds import Equality
 from assay.encryption.ngram_index import Ngram
-from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.attributes import ConvertedAttribute, SealedAttribute
 from assay.encryption.sqlalchemy.columns import (
     BlindIndexType,
@@ -46,6 +46,14 @@ from assay.encryption.sqlalchemy.model import (
     SealedModel,
     envelope_column,
 )
+from assay.encryption.sqlalchemy.shapes import (
+    default_group,
+    inherited_model,
+    is_mixin,
+    refuse_shape,
+    refuse_taken,
+    shares_table,
+)
 
 _BEHIND_ALL_OTHERS = 1000
 """Where sealed columns stand in a table."""
@@ -57,13 +65,18 @@ _KINDS: frozenset[Any] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SealedDeclaration:
-    """What `sealed` leaves on a class until `Sealed` turns it into columns and attributes."""
+    """What `sealed` leaves on a class until `Sealed` turns it into columns and attributes.
 
-    group: str
+    On a mixin it stays, with the annotation that SQLAlchemy must not see.
+    """
+
+    group: str | None
     indexes: tuple[IndexKind, ...]
     default: object
     plaintext: str | MappedColumn[Any] | None = None
     retired: str | None = None
+    annotation: object = None
+    mixin: type | None = None
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Refuse a class on which SQLAlchemy would take this for a column in the clear.
@@ -83,7 +96,7 @@ class SealedDeclaration:
 
 def sealed(
     *,
-    group: str = DEFAULT_GROUP,
+    group: str | None = None,
     index: IndexKind | Sequence[IndexKind] | None = None,
     default: object = UNSET,
     plaintext: str | MappedColumn[Any] | None = None,
@@ -98,7 +111,9 @@ def sealed(
     Args:
         group: fields that are large, seldom read, or for other readers than the rest go into a
             group of their own, with an envelope and a column of its own: ``sealed_<group>``. The
-            default group's column is ``sealed``.
+            default group's column is ``sealed``. The fields of a model that inherits from another
+            one are in a group of theirs: by default it has the class's name in small letters;
+            name it when the class may be renamed.
         index: how rows can be found by this field, in one way or in several of different kinds;
             without an index they cannot.
         default: the value of a new row when none is given, or a function that makes one.
@@ -137,57 +152,61 @@ class Sealed:
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Turn the declarations into columns and attributes, before the class is mapped."""
-        declared = _declarations(cls)
-        if declared:
-            _refuse_shape(cls)
+        if is_mixin(cls):
+            _keep_for_models(cls)
+        elif declared := _declarations(cls):
+            refuse_shape(cls)
             _declare(cls, declared)
         super().__init_subclass__(**options)
 
 
+def _keep_for_models(cls: type) -> None:
+    """Let a mixin or abstract base keep its declarations, out of SQLAlchemy's sight."""
+    annotations = vars(cls).get("__annotations__", {})
+    for name, value in list(vars(cls).items()):
+        if isinstance(value, SealedDeclaration):
+            kept = replace(value, annotation=annotations.pop(name, None), mixin=cls)
+            setattr(cls, name, kept)
+
+
 def _declarations(cls: type) -> dict[str, SealedDeclaration]:
-    """The declarations of the class itself; those of a mixin are refused."""
-    for other in cls.__mro__[1:]:
-        for name, value in vars(other).items():
-            if isinstance(value, SealedDeclaration):
-                raise DeclarationError(
-                    f"expected sealed fields on a model, found {name!r} on {other.__name__}; "
-                    f"declare it on {cls.__name__}"
+    """The declarations of the class, and of its mixins unless a parent has taken them already."""
+    annotations = vars(cls).get("__annotations__", {})
+    found: dict[str, SealedDeclaration] = {}
+    for each in reversed(cls.__mro__):
+        for name, value in vars(each).items():
+            if isinstance(value, SealedDeclaration) and getattr_static(cls, name) is value:
+                found[name] = (
+                    replace(value, annotation=annotations.pop(name, None), mixin=cls)
+                    if value.mixin is None
+                    else value
                 )
-    return {n: v for n, v in vars(cls).items() if isinstance(v, SealedDeclaration)}
+    return found
 
 
-def _refuse_shape(cls: type) -> None:
-    name = cls.__name__
-    inherited = getattr(cls, "__sealed__", None)
-    if inherited is not None:
-        raise DeclarationError(
-            f"expected all sealed fields of a hierarchy on its first model, found more on {name}; "
-            f"declare them on {inherited.model.__name__}"
-        )
-    if issubclass(cls, MappedAsDataclass):
-        raise DeclarationError(
-            f"expected an ordinary model, found the dataclass {name}; leave MappedAsDataclass out"
-        )
-    if "__table__" in vars(cls) or not isinstance(vars(cls).get("__tablename__"), str):
-        raise DeclarationError(
-            f"expected sealed fields on a model that names its table in __tablename__, found "
-            f"{name}; declare them on the models, and not on a mixin or abstract base"
-        )
-    if not isinstance(getattr(cls, "__owner__", None), str):
-        raise DeclarationError(
-            f"expected {name}.__owner__ to name the attribute that says whose a row is, found "
-            'none; add for example __owner__ = "tenant_id"'
-        )
+def refuse_left_over(cls: type) -> None:
+    """Refuse a mapped class with a declaration that nobody turned into columns.
+
+    Raises:
+        DeclarationError: there is one, which would be an ordinary attribute that is never stored.
+    """
+    for name in dir(cls):
+        if isinstance(getattr_static(cls, name), SealedDeclaration):
+            raise DeclarationError(
+                f"expected {cls.__name__} to name its table in __tablename__ for its sealed field "
+                f"{name!r}, found it mapped in another way; map it declaratively"
+            )
 
 
 def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
-    annotations = vars(cls).get("__annotations__", {})
+    shared = shares_table(cls)
+    group_of_class = default_group(cls)
     fields = []
     for name, each in declared.items():
-        kind, nullable, conversion = _kind_of(cls, name, annotations.pop(name, None))
+        kind, nullable, conversion = _kind_of(each.mixin or cls, name, each.annotation)
         field = SealedField(
             name,
-            each.group,
+            each.group or group_of_class,
             kind,
             nullable,
             each.default,
@@ -205,8 +224,9 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
     for group in dict.fromkeys(field.group for field in fields):
         envelope = mapped_column(
             EnvelopeType(),
-            nullable=_is_in_transition(cls, group, fields),
-            default=refuse_default,
+            # Rows of other classes in the same table have no envelope of this group.
+            nullable=_is_in_transition(cls, group, fields) or shared,
+            default=None if shared else refuse_default,
             sort_order=_BEHIND_ALL_OTHERS,
         )
         _add_column(cls, envelope_column(group), envelope)
@@ -253,6 +273,9 @@ def _refuse_field(cls: type, field: SealedField) -> None:
             "of few values occurs gives them away; select by other columns, or index a field of "
             "text or numbers beside it"
         )
+    inherited = inherited_model(cls)
+    if inherited is not None:
+        refuse_taken(cls, field, inherited)
     if field.plaintext is not None and field.conversion is not None:
         raise DeclarationError(
             f"expected {place} to hold what its plaintext column holds, found {field.type_name}; "

@@ -125,7 +125,7 @@ def _seal_change(
         set_committed_value(instance, group.column, before)
         return
     if group.in_transition:
-        claim(connection, state, model, group)
+        claim(connection, state, model.home_of(group), group)
     owner = model.owner_of(getattr(instance, model.owner))
     row_id = model.row_id_of(state.key[1] if state.key is not None else ())
     rows = keys.rows(group, owner)

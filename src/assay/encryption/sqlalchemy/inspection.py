@@ -8,7 +8,8 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -34,11 +35,17 @@ class SealedTable:
 
     Attributes:
         name: the table's name in the database, with its schema when it has one.
-        model: the class.
+        model: the class; of several in one table the first.
         owner_column: the column that says whose a row is.
+        owner_table: the table that has this column: another one for a table that is joined to that
+            of a parent, in which the row with the same primary key says it.
         groups: the columns of the envelopes by group.
         fields: the groups of the fields by field.
         index_columns: the fields by the columns of their blind indexes.
+        models: the classes that declare the groups, by group.
+        only_for: for a group of a class that shares the table with others, the column that says
+            which class a row is of, and its values for this class and those that inherit from it.
+            Rows with other values have NULL instead of an envelope.
     """
 
     name: str
@@ -47,6 +54,19 @@ class SealedTable:
     groups: Mapping[str, str]
     fields: Mapping[str, str]
     index_columns: Mapping[str, str]
+    owner_table: str
+    models: Mapping[str, type]
+    only_for: Mapping[str, tuple[str, frozenset[object]]]
+
+    def needs_envelope(self, group: str, row: Mapping[str, Any]) -> bool:
+        """Whether a row of the table must have an envelope of a group.
+
+        Args:
+            group: which of the groups.
+            row: column to value, at least the column that says which class the row is of.
+        """
+        column, values = self.only_for.get(group, ("", frozenset()))
+        return not column or row.get(column) in values
 
 
 def sealed_tables(base: Any) -> list[SealedTable]:
@@ -68,7 +88,28 @@ def sealed_tables(base: Any) -> list[SealedTable]:
         for mapper in found.mappers
         if getattr(mapper.class_, "__sealed__", None) is not None
     }
-    return sorted((_describe(model) for model in models.values()), key=lambda table: table.name)
+    tables: dict[str, SealedTable] = {}
+    for model in sorted(models.values(), key=_depth):
+        described = _describe(model)
+        first = tables.get(described.name)
+        tables[described.name] = described if first is None else _joined(first, described)
+    return sorted(tables.values(), key=lambda table: table.name)
+
+
+def _depth(model: SealedModel) -> tuple[int, str]:
+    return len(model.model.__mro__), model.model.__name__
+
+
+def _joined(first: SealedTable, other: SealedTable) -> SealedTable:
+    """Two classes in one table."""
+    return replace(
+        first,
+        groups={**first.groups, **other.groups},
+        fields={**first.fields, **other.fields},
+        index_columns={**first.index_columns, **other.index_columns},
+        models={**first.models, **other.models},
+        only_for={**first.only_for, **other.only_for},
+    )
 
 
 def open_row(
@@ -78,7 +119,7 @@ def open_row(
 
     Args:
         keyring: has the owners' data keys.
-        model: the sealed model.
+        model: the sealed model that declares the group, or one that inherits from it.
         row: column to value, at least the primary key, the owner and the group's envelope; as
             SQLAlchemy's types give them, or as the driver does.
         group: which of the groups.
@@ -109,16 +150,33 @@ def open_row(
 def _describe(sealed: SealedModel) -> SealedTable:
     mapper: Any = inspect(sealed.model)
     column = {name: str(each.name) for name, each in mapper.columns.items()}
+    groups = sealed.own_groups
+    fields = {field.name: field for group in groups.values() for field in group.fields}
+    shared = mapper.inherits is not None and mapper.inherits.local_table is mapper.local_table
     return SealedTable(
         name=str(mapper.local_table.fullname),
         model=sealed.model,
         owner_column=column[sealed.owner],
-        groups={name: column[group.column] for name, group in sealed.groups.items()},
-        fields={name: field.group for name, field in sealed.fields.items()},
+        groups={name: column[group.column] for name, group in groups.items()},
+        fields={name: field.group for name, field in fields.items()},
         index_columns={
-            column[each]: name for name, columns in sealed.indexes.items() for each in columns
+            column[each]: name for name in fields for each in sealed.indexes.get(name, ())
         },
+        owner_table=str(mapper.columns[sealed.owner].table.fullname),
+        models=dict.fromkeys(groups, sealed.model),
+        only_for=dict.fromkeys(groups, _identities(mapper)) if shared else {},
     )
+
+
+def _identities(mapper: Any) -> tuple[str, frozenset[object]]:
+    """The column that tells classes apart, and its values, as a driver may give them."""
+    found = {each.polymorphic_identity for each in mapper.self_and_descendants}
+    spelt = {
+        spelling
+        for value in found
+        for spelling in ((value.name, value.value, value) if isinstance(value, Enum) else (value,))
+    }
+    return str(mapper.polymorphic_on.name), frozenset(spelt)
 
 
 def _typed(column: Any, value: object) -> object:

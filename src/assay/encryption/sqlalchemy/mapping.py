@@ -7,6 +7,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -15,10 +16,11 @@ from sqlalchemy import Column, ColumnDefault, Index, UniqueConstraint, event
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.base import instance_state
 
+from assay.encryption.blind_index import BlindIndex
 from assay.encryption.ngram_index import NgramIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
 from assay.encryption.sqlalchemy.attributes import SealedAttribute
-from assay.encryption.sqlalchemy.declaration import Sealed
+from assay.encryption.sqlalchemy.declaration import Sealed, refuse_left_over
 from assay.encryption.sqlalchemy.errors import (
     DeclarationError,
     OwnerChangedError,
@@ -31,6 +33,7 @@ from assay.encryption.sqlalchemy.model import (
     envelope_column,
 )
 from assay.encryption.sqlalchemy.moving import MOVE
+from assay.encryption.sqlalchemy.shapes import inherited_model, refuse_unsealed
 from assay.encryption.sqlalchemy.swapping import guard_table
 from assay.encryption.sqlalchemy.transition import refuse_plaintext_write
 
@@ -45,10 +48,13 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         DeclarationError: the owner or the primary key cannot be bound to.
     """
     attributes = [value for value in vars(cls).values() if isinstance(value, SealedAttribute)]
+    inherited = inherited_model(cls)
+    refuse_unsealed(mapper, cls, inherited, [attribute.field for attribute in attributes])
+    refuse_left_over(cls)
     if not attributes:
         return
     declared = [attribute.field for attribute in attributes]
-    name = str(cls.__sealed_name__ or mapper.local_table.fullname)  # type: ignore[attr-defined]  # a table
+    name = _stable_name(mapper, cls, inherited)
     groups = {
         group: SealedGroup(
             group,
@@ -59,32 +65,23 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         )
         for group in dict.fromkeys(field.group for field in declared)
     }
-    owner = _column(mapper, cls.__owner__)
-    if _python_type(owner) not in (str, int, UUID):
-        raise DeclarationError(
-            f"expected the owner {cls.__name__}.{cls.__owner__} to be text, a UUID or an integer, "
-            f"found {owner.type!r}"
+    if inherited is None:
+        cls.__sealed__ = _first_model(mapper, cls, name, groups)
+        for unique in cls.__sealed__.unique:
+            _make_unique(mapper, _column(mapper, cls.__owner__), cls.__sealed__.fields[unique])
+        _guard(cls, cls.__owner__, _owner_changed)
+        for name_of_key in cls.__sealed__.key:
+            if name_of_key != cls.__owner__:
+                _guard(cls, name_of_key, _row_id_changed)
+    else:
+        cls.__sealed__ = replace(
+            inherited,
+            model=cls,
+            groups={**inherited.groups, **groups},
+            fields={**inherited.fields, **_fields(groups)},
+            indexes={**inherited.indexes, **_indexes(groups)},
+            parent=inherited,
         )
-    key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
-    cls.__sealed__ = SealedModel(
-        model=cls,
-        name=name,
-        owner=cls.__owner__,
-        groups=groups,
-        fields={field.name: field for field in declared},
-        indexes={
-            field.name: {
-                column: index
-                for kind in field.indexes
-                for column, index in kind.columns(name, field.name).items()
-            }
-            for field in declared
-            if field.indexes
-        },
-        key=key,
-        encode_row_id=row_id_encoder([_row_id_kind(cls, column) for column in mapper.primary_key]),
-        defaults=_defaults(mapper, (*key, cls.__owner__)),
-    )
     for group in groups.values():
         guard_table(mapper.columns[group.column].table)
     for attribute in attributes:
@@ -92,16 +89,65 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         if attribute.field.plaintext is not None:
             plaintext = getattr(cls, attribute.field.plaintext_attribute)
             event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)
-    for columns in cls.__sealed__.indexes.values():
+    for columns in _indexes(groups).values():
         for column, index in columns.items():
             if type(index) is NgramIndex:
                 _index_ngrams(mapper.columns[column])
-    for unique in cls.__sealed__.unique:
-        _make_unique(mapper, owner, cls.__sealed__.fields[unique])
-    _guard(cls, cls.__owner__, _owner_changed)
-    for name_of_key in key:
-        if name_of_key != cls.__owner__:
-            _guard(cls, name_of_key, _row_id_changed)
+
+
+def _first_model(
+    mapper: Mapper[Any], cls: Any, name: str, groups: Mapping[str, SealedGroup]
+) -> SealedModel:
+    """What a model that inherits nothing sealed declares, with what its rows are bound to."""
+    owner = _column(mapper, cls.__owner__)
+    if _python_type(owner) not in (str, int, UUID):
+        raise DeclarationError(
+            f"expected the owner {cls.__name__}.{cls.__owner__} to be text, a UUID or an integer, "
+            f"found {owner.type!r}"
+        )
+    key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+    return SealedModel(
+        model=cls,
+        name=name,
+        owner=cls.__owner__,
+        groups=groups,
+        fields=_fields(groups),
+        indexes=_indexes(groups),
+        key=key,
+        encode_row_id=row_id_encoder([_row_id_kind(cls, column) for column in mapper.primary_key]),
+        defaults=_defaults(mapper, (*key, cls.__owner__)),
+    )
+
+
+def _fields(groups: Mapping[str, SealedGroup]) -> dict[str, SealedField]:
+    return {field.name: field for group in groups.values() for field in group.fields}
+
+
+def _indexes(groups: Mapping[str, SealedGroup]) -> dict[str, dict[str, BlindIndex]]:
+    return {
+        field.name: {
+            column: index
+            for kind in field.indexes
+            for column, index in kind.columns(group.table, field.name).items()
+        }
+        for group in groups.values()
+        for field in group.fields
+        if field.indexes
+    }
+
+
+def _stable_name(mapper: Mapper[Any], cls: Any, inherited: SealedModel | None) -> str:
+    """The name of the table that holds a class's own sealed columns, as it stands in addresses."""
+    table: Any = mapper.local_table
+    if inherited is None:
+        return str(cls.__sealed_name__ or table.fullname)
+    for each in cls.__mro__:  # a name that a parent has given to another table does not count
+        mapped = vars(each).get("__mapper__")
+        if each is cls or (mapped is not None and mapped.local_table is table):
+            named = vars(each).get("__sealed_name__")
+            if named:
+                return str(named)
+    return str(table.fullname)
 
 
 def _column(mapper: Mapper[Any], attribute: str) -> Column[Any]:

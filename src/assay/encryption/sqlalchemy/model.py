@@ -204,6 +204,7 @@ class SealedModel:
         encode_row_id: the encoder of the primary key.
         defaults: attributes of owner and primary key that have a default on this side.
         unique: the fields of which no two rows of an owner may have an equal value.
+        parent: the sealed model that it inherits from, whose fields and groups are among these.
     """
 
     model: type
@@ -215,6 +216,7 @@ class SealedModel:
     key: tuple[str, ...]
     encode_row_id: Callable[[Sequence[object]], bytes]
     defaults: Mapping[str, Callable[[], object]]
+    parent: SealedModel | None = None
     unique: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -225,6 +227,17 @@ class SealedModel:
             if each.equality is not None and each.equality.unique
         )
         object.__setattr__(self, "unique", unique)
+
+    @property
+    def own_groups(self) -> dict[str, SealedGroup]:
+        """The groups that it does not inherit."""
+        above = {} if self.parent is None else self.parent.groups
+        return {name: group for name, group in self.groups.items() if name not in above}
+
+    def home_of(self, group: SealedGroup) -> SealedModel:
+        """The model of a hierarchy that declares a group."""
+        parent = self.parent
+        return self if parent is None or group.name in self.own_groups else parent.home_of(group)
 
     def owner_of(self, value: object) -> str:
         """The owner's name, from the value of the owner attribute: text, or UUID or int as text.

@@ -1,0 +1,149 @@
+"""Which classes can have sealed fields, and where these stand: models, mixins, subclasses.
+
+=========================== ====================================================================
+class                       where its sealed fields stand
+=========================== ====================================================================
+model with a table          in its table, in the group "default" and in others
+mixin, abstract base        in the tables of the models that use it, as if they had declared them
+subclass with a table       in its own table (joined inheritance), in groups of their own
+subclass without a table    in its parent's table (single table inheritance), in groups of their
+                            own, whose columns are NULL in the rows of other classes
+=========================== ====================================================================
+
+A row of a hierarchy has one owner and one primary key: those that the first model names.
+
+Example:
+    >>> class Letter(Document):                                          # doctest: +SKIP
+    ...     __mapper_args__ = {"polymorphic_identity": "letter"}
+    ...     city: Mapped[str] = sealed()            # in the group "letter", column sealed_letter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import getattr_static
+from typing import Any
+
+from sqlalchemy.orm import MappedAsDataclass
+
+from assay.encryption.row_address import DEFAULT_GROUP
+from assay.encryption.sqlalchemy.errors import DeclarationError
+from assay.encryption.sqlalchemy.model import SealedField, SealedModel
+
+
+def is_mixin(cls: type) -> bool:
+    """Whether a class is no model itself but is there for models to inherit from."""
+    is_declarative = any(
+        "registry" in vars(each) or "__mapper__" in vars(each) for each in cls.__mro__[1:]
+    )
+    names_table = "__tablename__" in vars(cls) or "__table__" in vars(cls)
+    return bool(vars(cls).get("__abstract__")) or (not is_declarative and not names_table)
+
+
+def mapped_parent(cls: type) -> Any:
+    """The nearest mapped class that a class inherits from, or None."""
+    return next((each for each in cls.__mro__[1:] if "__mapper__" in vars(each)), None)
+
+
+def inherited_model(cls: type) -> SealedModel | None:
+    """What the nearest sealed model that a class inherits from declares, or None."""
+    found = (vars(each).get("__sealed__") for each in cls.__mro__[1:])
+    return next((each for each in found if each is not None), None)
+
+
+def shares_table(cls: type) -> bool:
+    """Whether a class stands in its parent's table (single table inheritance)."""
+    return "__tablename__" not in vars(cls) and mapped_parent(cls) is not None
+
+
+def default_group(cls: type) -> str:
+    """The group of a class's fields that name none."""
+    return DEFAULT_GROUP if mapped_parent(cls) is None else cls.__name__.lower()
+
+
+def refuse_shape(cls: Any) -> None:
+    """Refuse a class that cannot be sealed, before it is mapped.
+
+    Raises:
+        DeclarationError: always with the way out.
+    """
+    name = cls.__name__
+    if issubclass(cls, MappedAsDataclass):
+        raise DeclarationError(
+            f"expected an ordinary model, found the dataclass {name}; leave MappedAsDataclass out"
+        )
+    named = vars(cls).get("__tablename__")
+    if "__table__" in vars(cls) or not (isinstance(named, str) or _inherits_table(cls)):
+        raise DeclarationError(
+            f"expected sealed fields on a model that names its table in __tablename__, found "
+            f"{name}; give it a __tablename__ of text"
+        )
+    if not isinstance(getattr(cls, "__owner__", None), str):
+        raise DeclarationError(
+            f"expected {name}.__owner__ to name the attribute that says whose a row is, found "
+            'none; add for example __owner__ = "tenant_id"'
+        )
+    inherited = inherited_model(cls)
+    if inherited is not None and cls.__owner__ != inherited.owner:
+        raise DeclarationError(
+            f"expected one owner for all of a row, found {cls.__owner__!r} on {name} and "
+            f"{inherited.owner!r} on {inherited.model.__name__}; leave it to the latter"
+        )
+
+
+def _inherits_table(cls: type) -> bool:
+    # A __tablename__ that is a declared_attr may give the class a table of its own or not.
+    names = [vars(each).get("__tablename__") for each in cls.__mro__]
+    return shares_table(cls) and all(each is None or isinstance(each, str) for each in names)
+
+
+def refuse_taken(cls: type, field: SealedField, inherited: SealedModel) -> None:
+    """Refuse a field of a subclass that would replace, or share an envelope with, an inherited one.
+
+    Raises:
+        DeclarationError: always with the way out.
+    """
+    if field.name in inherited.fields:
+        raise DeclarationError(
+            f"expected a new name for a sealed field of {cls.__name__}, found {field.name!r}, "
+            f"which {inherited.model.__name__} has sealed; leave it to that model"
+        )
+    if field.group in inherited.groups:
+        raise DeclarationError(
+            f"expected the sealed fields of {cls.__name__} in groups of their own, found "
+            f"{field.name!r} in the group {field.group!r} of {inherited.model.__name__}; name "
+            "another group"
+        )
+    if field.equality is not None and field.equality.unique:
+        raise DeclarationError(
+            f"expected unique sealed fields on the first model of a hierarchy only, found "
+            f"{cls.__name__}.{field.name}: the owner stands in that model's table; declare it there"
+        )
+    if field.plaintext is not None:
+        raise DeclarationError(
+            f"expected plaintext columns on the first model of a hierarchy only, found one for "
+            f"{cls.__name__}.{field.name}; declare the field on the first model"
+        )
+
+
+def refuse_unsealed(
+    mapper: Any, cls: type, inherited: SealedModel | None, own: Sequence[SealedField]
+) -> None:
+    """Refuse a mapped class in which a sealed field would stand in the clear, or nowhere.
+
+    Raises:
+        DeclarationError: always with the way out.
+    """
+    sealed = {} if inherited is None else inherited.fields
+    if inherited is not None and mapper.concrete:
+        raise DeclarationError(
+            f"expected {cls.__name__} in the table of {inherited.model.__name__}, or joined to it, "
+            "found concrete inheritance, which leaves the sealed columns behind; declare it as a "
+            "model of its own, with the sealed fields on a mixin of both"
+        )
+    for name in (*sealed, *(field.name for field in own)):
+        if mapper.has_property(name) or not hasattr(getattr_static(cls, name), "field"):
+            raise DeclarationError(
+                f"expected {cls.__name__}.{name} to stay sealed, found another attribute or column "
+                "of that name; rename it"
+            )
