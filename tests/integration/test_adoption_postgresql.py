@@ -273,10 +273,11 @@ def cluster(folder, environment):
                 time.sleep(0.1)
             yield json.loads(where.read_text())["address"], [each.pid for each in started[1:]]
         finally:
-            for process in reversed(started):
-                process.terminate()
+            # A worker that is asked to end may wait for a scheduler that has ended already.
             for process in started:
-                process.wait(30)
+                process.kill()
+            for process in started:
+                process.wait()
 
 
 def test_two_workers_of_a_cluster_share_the_work(
