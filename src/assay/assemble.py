@@ -220,7 +220,7 @@ def verify(
     scope = Scope.from_bytes(run_view.scope_bytes())
     now = (clock or SystemClock()).now()
     results = standing_results(bundle_, run_view)
-    states = assess(scope, _outcomes(results), now=now)
+    states = assess(scope, _outcomes(results), load_catalogue(), now=now)
     return Verification(bundle_, scope, run_view, results, now, states)
 
 

@@ -5,8 +5,10 @@ enough fidelity and freshly. One failure breaks it; one "could not tell", or one
 that is missing, makes it an error; a control without a check, or nothing to apply it to, leaves
 it unproven. Nothing is ever kept by default.
 
+Specification: ``spec/coverage.md``.
+
 Example:
-    >>> states = assess(scope, outcomes, now=clock.now())        # doctest: +SKIP
+    >>> states = assess(scope, outcomes, load_catalogue(), now=clock.now())    # doctest: +SKIP
     >>> exit_code(states)                                         # doctest: +SKIP
     3
 """
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from assay.controls.catalogue import Control, Promise
+from assay.controls.catalogue import Catalogue, Control, Promise
 from assay.controls.scope import Scope, ScopedAsset
 from assay.core import Fidelity, Result, Status, to_rfc3339
 
@@ -92,11 +94,13 @@ class PromiseState:
         promise: the promise.
         state: kept, broken, error or unproven.
         lines: every control on every asset.
+        departure: how the promise differs from the catalogue's, else empty.
     """
 
     promise: Promise
     state: State
     lines: tuple[CoverageLine, ...]
+    departure: str = ""
 
     @property
     def in_scope(self) -> int:
@@ -129,7 +133,8 @@ class PromiseState:
             key=lambda line: _WORST_FIRST.index(line.state),
         )
         notes = [line for line in self.lines if line.why and line.state is State.NOT_APPLICABLE]
-        return tuple(dict.fromkeys(line.why for line in (*worst, *notes)))
+        departure = [self.departure] if self.departure else []
+        return tuple(dict.fromkeys([*departure, *(line.why for line in (*worst, *notes))]))
 
 
 def planned_checks(scope: Scope) -> tuple[tuple[str, str], ...]:
@@ -143,12 +148,16 @@ def planned_checks(scope: Scope) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def assess(scope: Scope, outcomes: Outcomes, *, now: datetime) -> tuple[PromiseState, ...]:
+def assess(
+    scope: Scope, outcomes: Outcomes, catalogue: Catalogue, *, now: datetime
+) -> tuple[PromiseState, ...]:
     """What can be said of every promise.
 
     Args:
-        scope: the promises, controls and assets.
+        scope: the promises, controls and assets, as they were recorded.
         outcomes: the newest outcome of each check on each asset.
+        catalogue: what the promises and controls must say, whoever recorded them: evidence that
+            brings a weaker control of its own proves nothing.
         now: the moment for which it is said; older proofs than the scope allows do not count, and
             neither do those of a time that is still to come.
     """
@@ -160,7 +169,8 @@ def assess(scope: Scope, outcomes: Outcomes, *, now: datetime) -> tuple[PromiseS
             for control_id in promise.controls
             for line in _control_lines(scope, scope.control(control_id), outcomes, (horizon, now))
         )
-        states.append(PromiseState(promise, _state_of(lines), lines))
+        departure = _departure(scope, promise, catalogue)
+        states.append(PromiseState(promise, _state_of(lines, departure), lines, departure))
     return tuple(states)
 
 
@@ -175,8 +185,28 @@ def exit_code(states: Iterable[PromiseState]) -> int:
     return 0 if found == {State.KEPT} else 3
 
 
-def _state_of(lines: Sequence[CoverageLine]) -> State:
+def _departure(scope: Scope, promise: Promise, catalogue: Catalogue) -> str:
+    """How a recorded promise differs from the catalogue's; empty when it does not."""
+    shipped = {known.id: known for known in catalogue.promises}
+    if shipped.get(promise.id, promise) != promise:
+        return (
+            f"could not tell: recorded with another sentence or other controls "
+            f"({', '.join(promise.controls)}) than the catalogue of this version of Assay has"
+        )
+    controls = {known.id: known for known in catalogue.controls}
+    for name in promise.controls:
+        if controls.get(name) != scope.control(name):
+            return (
+                f"could not tell: recorded with a control {name} that the catalogue of this "
+                f"version of Assay {'has otherwise' if name in controls else 'does not have'}"
+            )
+    return ""
+
+
+def _state_of(lines: Sequence[CoverageLine], departure: str) -> State:
     found = {line.state for line in lines} - {State.NOT_APPLICABLE}
+    if departure:
+        found.add(State.ERROR)
     return next((state for state in _WORST_FIRST if state in found), State.UNPROVEN)
 
 

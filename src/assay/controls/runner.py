@@ -19,6 +19,7 @@ from importlib.metadata import version
 import msgspec
 
 from assay.controls.asset import Asset
+from assay.controls.catalogue import load_catalogue
 from assay.controls.check import AnyCheck
 from assay.controls.context import Context
 from assay.controls.coverage import Outcome, PromiseState, assess, planned_checks
@@ -125,7 +126,7 @@ def run_checks(
         outcomes[check_id, asset_id] = _record_result(run, check, asset_id, evidence, recorder)
     context.progress.advance(len(plan), len(plan), "signing")
     recorder.record(RunFinished(run=run, at=recorder.now(), recorded=len(outcomes)))
-    states = assess(scope, outcomes, now=context.clock.now())
+    states = assess(scope, outcomes, load_catalogue(), now=context.clock.now())
     return RunReport(run, scope, outcomes, states)
 
 

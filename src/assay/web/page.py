@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from assay.controls.catalogue import load_catalogue
 from assay.controls.coverage import CoverageLine, Outcome, PromiseState, State, assess
 from assay.controls.scope import Scope
 from assay.core import sha256_hex
@@ -107,7 +108,7 @@ def refuse_contradictions(page: TrustPage) -> None:
         for line in _lines(page)
         if line.check and line.asset and line.outcome
     }
-    if assess(page.scope, outcomes, now=page.built_at) != page.states:
+    if assess(page.scope, outcomes, load_catalogue(), now=page.built_at) != page.states:
         raise TrustPageError(
             "expected the states that follow from the results at the time of the page, found "
             "others; assess the verified bundle again for the time at which the page is built"

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.controls import (
+    Catalogue,
     Control,
     Frameworks,
     Outcome,
@@ -49,7 +50,8 @@ UNCHECKED = control("unchecked", {"datastore": None})
 
 
 def state_of(controls, assets, outcomes, now=NOW):
-    (state,) = assess(scope(controls, assets), outcomes, now=now)
+    made = scope(controls, assets)
+    (state,) = assess(made, outcomes, Catalogue(made.promises, made.controls), now=now)
     return state
 
 
@@ -164,3 +166,53 @@ def test_kept_means_that_all_that_applies_passed(statuses):
 def test_a_scope_survives_as_bytes():
     made = scope([ROWS, UNCHECKED], [asset("a", holds="customer-data")])
     assert Scope.from_bytes(made.to_bytes()) == made
+
+
+def departed(recorded, shipped_promises, shipped_controls):
+    catalogue = Catalogue(tuple(shipped_promises), tuple(shipped_controls))
+    (state,) = assess(recorded, {("sealed-rows", "a"): outcome()}, catalogue, now=NOW)
+    return state
+
+
+def test_a_promise_recorded_with_fewer_controls_than_the_catalogue_has_is_an_error():
+    recorded = scope([ROWS], [asset("a")])
+    (promise,) = recorded.promises
+    assert departed(recorded, [promise], [ROWS]).state is State.KEPT
+    shipped = Promise(id="p", sentence=promise.sentence, controls=("rows", "objects"))
+    state = departed(recorded, [shipped], [ROWS, OBJECTS])
+    assert (state.state, exit_code([state])) == (State.ERROR, 3)
+    assert "other controls (rows)" in state.why[0]
+    shipped = Promise(id="p", sentence="We promise more.", controls=("rows",))
+    assert departed(recorded, [shipped], [ROWS]).state is State.ERROR
+
+
+@pytest.mark.parametrize(
+    "shipped",
+    [
+        control("rows", {"datastore": "another-check"}),
+        control("rows", {"datastore": "sealed-rows", "bucket": None}),
+        control("rows", {"datastore": "sealed-rows"}, where={"holds": "customer-data"}),
+        control("rows", {"datastore": "sealed-rows"}, fidelity=Fidelity.LIVE),
+    ],
+)
+def test_a_control_recorded_otherwise_than_the_catalogue_has_it_is_an_error(shipped):
+    recorded = scope([ROWS], [asset("a")])
+    state = departed(recorded, recorded.promises, [shipped])
+    assert state.state is State.ERROR
+    assert "control rows that the catalogue" in state.why[0]
+
+
+def test_a_promise_of_ones_own_is_kept_by_controls_of_the_catalogue_alone():
+    recorded = scope([ROWS], [asset("a")])
+    assert departed(recorded, [], [ROWS]).state is State.KEPT
+    state = departed(recorded, [], [])
+    assert state.state is State.ERROR
+    assert "does not have" in state.why[0]
+
+
+def test_a_departure_does_not_hide_a_failure():
+    recorded = scope([ROWS], [asset("a")])
+    failed = {("sealed-rows", "a"): outcome(Status.FAIL)}
+    (state,) = assess(recorded, failed, Catalogue((), ()), now=NOW)
+    assert state.state is State.BROKEN
+    assert "a: because of fail" in state.why

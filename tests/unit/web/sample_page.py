@@ -116,7 +116,7 @@ def page_of(
     origin = "northlight.example/assay"
     return TrustPage(
         scope=scope,
-        states=assess(scope, outcomes, now=built_at),
+        states=assess(scope, outcomes, load_catalogue(), now=built_at),
         origin=origin,
         size=42,
         verifier_key=f"{origin}+6cc9a1b3+AXo1v0N8rWm7Vqk8xJY3h2o1m4bGfZr5sTqK0yLwCjQe",

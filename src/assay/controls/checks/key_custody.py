@@ -146,11 +146,15 @@ class KeyCustody:
             ]
             if facts.generated_inside is False:
                 wrong.append("the key was made elsewhere and imported")
-            if not wrong and (unsaid or facts.generated_inside is None or not facts.attempts):
-                missing = ", ".join(unsaid) or "origin or export attempts"
+            if not wrong and (unsaid or facts.generated_inside is None):
+                missing = ", ".join(unsaid) or "origin"
                 return Result.error(
                     f"could not tell: the token does not say {missing}", facts.fidelity, unit="keys"
                 )
+        if not facts.attempts and not wrong:
+            return Result.error(
+                "could not tell: nothing was tried to export the key", facts.fidelity, unit="keys"
+            )
         if facts.untried and not wrong:
             return Result.error(
                 f"could not tell: {facts.untried[0]}",
@@ -211,6 +215,8 @@ def _wrong_with_file(store: StoreFile) -> list[str]:
         wrong.append(f"others may write into the key store's folder (mode {store.directory_mode})")
     if store.kdf != "scrypt":
         wrong.append(f"the key store stretches its passphrase by {store.kdf}, expected scrypt")
+    if store.cipher != "AES-256-GCM":
+        wrong.append(f"the key store is sealed by {store.cipher}, expected AES-256-GCM")
     return wrong
 
 
