@@ -24,7 +24,7 @@ from assay.transport.errors import (
     TrustStoreError,
     UrlError,
 )
-from assay.transport.handshake import CertificateCheck, Trust
+from assay.transport.handshake import TIMED_OUT, CertificateCheck, Trust
 from assay.transport.hsts import Hsts, parse_hsts
 from assay.transport.https import probe_https, probe_redirect
 from assay.transport.observation import (
@@ -41,6 +41,7 @@ from assay.transport.observation import (
 from assay.transport.sslyze import probe_tls, sslyze_tool
 
 __all__ = [
+    "TIMED_OUT",
     "Certificate",
     "CertificateCheck",
     "Hsts",

@@ -23,6 +23,7 @@ from assay.controls.context import Context
 from assay.controls.errors import CollectError
 from assay.core import Fidelity, Population, Result, Status
 from assay.transport import (
+    TIMED_OUT,
     HstsError,
     HttpResponse,
     HttpsObservation,
@@ -33,6 +34,7 @@ from assay.transport import (
     probe_redirect,
 )
 
+_REFUSED = "connection refused"
 _SHORTEST_SECONDS = 31_536_000
 _REDIRECTS = {301, 302, 307, 308}
 
@@ -78,7 +80,7 @@ class HstsCheck:
         """Pass when every address that answers sends the header and none serves in the clear."""
         fidelity = Fidelity.EMULATED if facts.https.all_loopback else Fidelity.LIVE
         # A client cannot reach what refuses connections, so nothing travels there.
-        secure = [r for r in facts.https.responses if r.error != "connection refused"]
+        secure = [r for r in facts.https.responses if r.error != _REFUSED]
         in_scope = len(facts.https.addresses) - len(facts.https.responses) + len(secure)
         plain = facts.http.responses
         host = urlsplit(facts.https.url).hostname or ""
@@ -97,6 +99,12 @@ class HstsCheck:
             for r in plain
             if r.listening and not r.reachable
         ]
+        there = {response.address for response in answering}
+        doubts += [
+            f"{r.address}: whether plain HTTP is served ({r.error})"
+            for r in plain
+            if not r.listening and r.error not in _shut(r.address in there)
+        ]
         if len(plain) < len(facts.http.addresses) or not facts.http.addresses:
             why = facts.http.error or "not every address was asked"
             doubts.append(f"whether plain HTTP is served ({why})")
@@ -112,9 +120,9 @@ class HstsCheck:
                 findings=tuple(doubts),
             )
         seconds = min(parse_hsts(response.hsts[0]).max_age_seconds for response in answering)
-        redirecting = any(response.reachable for response in plain)
-        how = "plain HTTP redirects to HTTPS" if redirecting else "nothing listens for plain HTTP"
-        return Result.of(counts, fidelity, f"HSTS for {seconds} s at every address; {how}")
+        return Result.of(
+            counts, fidelity, f"HSTS for {seconds} s at every address; {_plain_port(plain)}"
+        )
 
     def violations(self) -> Sequence[Violation]:
         """No header, one that lasts too short or is malformed, and a plain port that serves."""
@@ -127,6 +135,23 @@ class HstsCheck:
                 ("no-redirect", "the plain port serves pages instead of redirecting"),
             )
         )
+
+
+def _shut(https_answers: bool) -> tuple[str, ...]:
+    """The reasons that show a plain port to be shut.
+
+    A packet filter drops what knocks; that is seen only at an address that answers elsewhere.
+    """
+    return (_REFUSED, TIMED_OUT) if https_answers else (_REFUSED,)
+
+
+def _plain_port(responses: Sequence[HttpResponse]) -> str:
+    """What a pass may say about the plain port."""
+    if any(response.reachable for response in responses):
+        return "plain HTTP redirects to HTTPS"
+    if any(response.error == TIMED_OUT for response in responses):
+        return "plain HTTP is dropped before it reaches a server, as seen from here"
+    return "nothing listens for plain HTTP"
 
 
 def _wrong(response: HttpsResponse) -> str:

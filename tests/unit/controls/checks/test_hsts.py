@@ -113,6 +113,20 @@ def test_a_plain_port_that_was_not_asked_could_not_be_told():
     assert "not every address was asked" in more.reason
 
 
+def test_a_plain_port_is_shut_only_when_that_was_seen():
+    assert judged(plain=CLOSED, declared=False).reason.endswith("nothing listens for plain HTTP")
+    dropped = change(CLOSED, error="timed out")
+    result = judged(plain=dropped, declared=False)
+    assert result.status is Status.PASS
+    assert result.reason.endswith("dropped before it reaches a server, as seen from here")
+    lost = change(CLOSED, error="no route to host")
+    result = judged(plain=lost, declared=False)
+    assert result.status is Status.ERROR
+    assert "whether plain HTTP is served (no route to host)" in result.reason
+    elsewhere = change(dropped, address="192.0.2.9")  # nothing shows that it is up at all
+    assert judged(plain=elsewhere, declared=False).status is Status.ERROR
+
+
 def test_what_could_not_be_told_is_said_with_what_was_seen():
     refused = change(SECURE, reachable=False, trust_reason="expired")
     assert "192.0.2.1: expired" in judged(refused).reason
