@@ -68,6 +68,13 @@ def test_a_plain_port_that_does_not_listen_needs_no_redirect_unless_it_was_decla
     assert judged(plain=half).status is Status.PASS
 
 
+def test_what_did_not_answer_is_not_counted_as_evaluated():
+    silent = change(SECURE, address="192.0.2.2", reachable=False, error="timed out")
+    result = judged((change(SECURE, hsts=()), silent), addresses=("192.0.2.1", "192.0.2.2"))
+    assert result.status is Status.FAIL
+    assert (result.population.in_scope, result.population.evaluated) == (2, 1)
+
+
 @pytest.mark.parametrize(
     "headers",
     [(), (YEAR, YEAR), ("max-age=31535999",), ("includeSubDomains",), ("",), ("max-age=1e9",),

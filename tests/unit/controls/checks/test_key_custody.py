@@ -105,6 +105,7 @@ class Change:
     [
         Change("mode", "0640"), Change("mode", "0644"), Change("owned_by_user", False),
         Change("symbolic_link", True), Change("directory_mode", "0777"), Change("kdf", "none"),
+        Change("cipher", "none"),
     ],
     ids=lambda change: f"{change.field}={change.value}",
 )  # fmt: skip

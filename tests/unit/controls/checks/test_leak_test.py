@@ -112,6 +112,42 @@ def test_what_the_application_leaks_is_found_on_each_medium_in_each_spelling(
     assert all("the text canary as" in finding for finding in result.findings)
 
 
+def test_a_leak_is_told_of_the_medium_that_holds_it_alone(tmp_path):
+    def leak(folder, values):
+        (folder / "logs" / "app.log.gz").write_bytes(gzip.compress(values["text"].encode() * 9))
+
+    with company(tmp_path, leak=leak) as twin:
+        facts = LeakTest().collect(twin.application, twin.context)
+    media = {medium.name: medium for medium in facts.media}
+    assert {name: medium.files_with_hits for name, medium in media.items()} == {
+        "db": 0, "uploads-1": 0, "logs 1": 1,
+    }  # fmt: skip
+    (place, *_) = media["logs 1"].places
+    assert place.startswith("logs/app.log.gz, the text canary as UTF-8 in ")
+    assert "gzip" in place
+    assert media["db"].bytes_read > media["logs 1"].bytes_read > 0
+
+
+def test_what_could_not_be_searched_is_told_of_its_medium_alone(tmp_path, monkeypatch):
+    search = leakage.search_files
+
+    def half_blind(*arguments):
+        found = search(*arguments)
+        files = tuple(
+            msgspec.structs.replace(file, state=leakage.FileState.PARTLY)
+            if file.medium == "logs 1"
+            else file
+            for file in found.files
+        )
+        return msgspec.structs.replace(found, files=files)
+
+    monkeypatch.setattr(leakage, "search_files", half_blind)
+    with company(tmp_path) as twin:
+        facts = LeakTest().collect(twin.application, twin.context)
+    assert {medium.name for medium in facts.media if medium.gaps} == {"logs 1"}
+    assert LeakTest().judge(facts).status is Status.ERROR
+
+
 def test_a_company_that_leaks_nothing_passes(tmp_path):
     assert said_of(tmp_path).status is Status.PASS
 
