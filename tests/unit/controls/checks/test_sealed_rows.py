@@ -2,6 +2,7 @@ import msgspec
 import pytest
 
 from assay.controls.checks.sealed_rows import SealedRows, SealedRowsFacts, TableFacts, _holds
+from assay.controls.twins.company import company, execute
 from assay.core import Status
 
 TABLE = TableFacts(
@@ -68,3 +69,21 @@ def test_a_table_that_is_not_there_could_not_be_told():
     result = judged(TABLE, absent=("letters",))
     assert result.status is Status.ERROR
     assert "letters" in result.reason
+
+
+def test_a_row_whose_envelope_is_gone_is_counted_for_what_it_is(tmp_path):
+    check = SealedRows()
+    with company(tmp_path) as twin:
+        for statement in (
+            "ALTER TABLE notes RENAME TO before",
+            "CREATE TABLE notes AS SELECT * FROM before",  # its columns may be null
+            "DROP TABLE before",
+            "UPDATE notes SET sealed = NULL WHERE id = (SELECT min(id) FROM notes)",
+        ):
+            execute(twin, statement)
+        facts = check.collect(twin.datastore, twin.context)
+    (table,) = facts.tables
+    assert (table.rows, table.read, table.bad_rows) == (2, 2, 1)
+    assert table.refused == {"no envelope": 1}
+    assert table.copies == {}
+    assert check.judge(facts).status is Status.FAIL
