@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from assay.encryption import (
     EncryptionError,
     MissingEnvelopeError,
+    RolledBackEnvelopeError,
     TamperedEnvelopeError,
     TruncatedEnvelopeError,
     UnknownSuiteError,
@@ -43,6 +44,7 @@ ROW_ERRORS: Mapping[str, type[EncryptionError]] = {
     "suite": UnknownSuiteError,
     "key": WrongKeyError,
     "tampered": TamperedEnvelopeError,
+    "rolled back": RolledBackEnvelopeError,
 }
 """The errors of row envelopes, by what they say."""
 

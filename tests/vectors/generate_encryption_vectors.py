@@ -269,6 +269,61 @@ def row_vectors() -> dict[str, Any]:
         "segment": stream("assay vectors segment")(12).hex(),
         "cases": cases,
         "refused": refused_rows(key, bytes.fromhex(cases[0]["envelope"])),
+        "versioned": versioned_rows(key, cases[0]),
+    }
+
+
+def versioned_rows(key: DataKey, unversioned: dict[str, Any]) -> dict[str, Any]:
+    """Envelopes of a row with versions, and what is refused of the last of them."""
+    sealer = EnvelopeSealer(random=stream("assay vectors versioned"))
+    cases = []
+    for version, fields in ((1, {"text": "one"}), (2, {"text": "two"}), (2**63 - 1, {})):
+        row_id = encode_row_id(ROW)
+        address = RowAddress("tenant-1", "documents", "default", row_id, version)
+        cases.append(
+            {
+                "version": version,
+                "associated_data": address.associated_data().hex(),
+                "fields": {field: to_typed(value) for field, value in fields.items()},
+                "sealed_payload": (version.to_bytes(8, "big") + encode_payload(fields)).hex(),
+                "envelope": sealer.seal(key, address, fields).hex(),
+            }
+        )
+    one, two, last = (each["envelope"] for each in cases)
+    place = address.associated_data()
+    return {
+        "segment": stream("assay vectors versioned")(12).hex(),
+        "place": {name: unversioned[name] for name in ("owner", "table", "group", "primary_key")},
+        "cases": cases,
+        "refused": [
+            {"name": "older", "version": 2, "envelope": one, "error": "RolledBackEnvelopeError"},
+            {"name": "newer", "version": 1, "envelope": two, "error": "RolledBackEnvelopeError"},
+            {"name": "last", "version": 1, "envelope": last, "error": "RolledBackEnvelopeError"},
+            {
+                "name": "from-before-there-were-versions",
+                "version": 1,
+                "envelope": unversioned["envelope"],
+                "error": "RolledBackEnvelopeError",
+            },
+            {
+                "name": "versioned-where-there-are-none",
+                "version": None,
+                "envelope": one,
+                "error": "TamperedEnvelopeError",
+            },
+            {
+                "name": "no-version-in-it",
+                "version": 1,
+                "envelope": sealer.seal_payload(key, place, bytes(7)).hex(),
+                "error": "MalformedPayloadError",
+            },
+            {
+                "name": "no-payload-behind-it",
+                "version": 1,
+                "envelope": sealer.seal_payload(key, place, (1).to_bytes(8, "big")).hex(),
+                "error": "MalformedPayloadError",
+            },
+        ],
     }
 
 

@@ -16,6 +16,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 
@@ -32,6 +33,7 @@ from assay.encryption.errors import (
 from assay.encryption.generations import Generations
 from assay.encryption.payload import decode_payload, encode_payload
 from assay.encryption.row_address import RowAddress
+from assay.encryption.row_version import put_version, take_version, without_version
 from assay.encryption.xaes import derive_cipher
 from assay.keys import DataKey
 
@@ -98,8 +100,11 @@ class EnvelopeSealer:
         Raises:
             KeyClassError: the data key is of another class.
             UnsupportedValueError: a value has no encoding.
+            RowVersionError: the address has a version that no row can have.
         """
         payload = encode_payload(fields, padded=padded)  # step 2
+        if address.version is not None:
+            payload = put_version(address.version, payload)
         return self.seal_payload(key, address.associated_data(), payload)  # step 3
 
     def seal_payload(self, key: DataKey, associated_data: bytes, payload: bytes) -> bytes:
@@ -214,10 +219,40 @@ class EnvelopeOpener:
             WrongKeyError: it names another data key.
             KeyClassError: the data key is of another class.
             TamperedEnvelopeError: altered, or the envelope of another row.
+            RolledBackEnvelopeError: of another version of the row.
             MalformedPayloadError: authentic, but no map of fields.
         """
-        payload = self.open_payload(key, address.associated_data(), envelope)  # step 5
-        return decode_payload(payload)  # 8
+        if address.version is not None:
+            payload = self.open_versioned_payload(key, address, address.version, envelope)
+        else:
+            payload = self.open_payload(key, address.associated_data(), envelope)  # step 5
+        return decode_payload(payload)  # 9
+
+    def open_versioned_payload(
+        self, key: DataKey, address: RowAddress, version: object, envelope: bytes
+    ) -> bytes:
+        """Open the envelope of a versioned row and leave its payload encoded: steps 1 to 8.
+
+        Args:
+            key: the owner's data key that `envelope_key_id` names.
+            address: where the envelope was found; of some version, it does not matter of which.
+            version: what stands beside the envelope, whatever that is.
+            envelope: all of its bytes.
+
+        Raises:
+            EnvelopeError: as in `open`.
+            KeyClassError: the data key is of another class.
+            MalformedPayloadError: authentic, but without a version before the payload.
+        """
+        try:
+            stamped = self.open_payload(key, address.associated_data(), envelope)  # step 5
+        except TamperedEnvelopeError:
+            unversioned = RowAddress(address.tenant, address.table, address.group, address.row_id)
+            with suppress(TamperedEnvelopeError):
+                self.open_payload(key, unversioned.associated_data(), envelope)
+                raise without_version() from None
+            raise
+        return take_version(version, stamped)  # 8
 
     def open_payload(self, key: DataKey, associated_data: bytes, envelope: bytes) -> bytes:
         """Open an envelope and leave its payload encoded: steps 1 to 4, 6 and 7.

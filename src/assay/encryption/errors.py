@@ -9,7 +9,8 @@
     │   ├── UnknownVersionError      a version that this release does not know
     │   ├── UnknownSuiteError        a suite that this release does not know
     │   ├── WrongKeyError            sealed under another data key
-    │   └── TamperedEnvelopeError    altered, or the envelope of another row
+    │   ├── TamperedEnvelopeError    altered, or the envelope of another row
+    │   └── RolledBackEnvelopeError  of another version of the row
     ├── PayloadError               the fields within an envelope
     │   ├── MalformedPayloadError    not a map of fields
     │   ├── UnsupportedValueError    a value of a type that has no encoding
@@ -18,6 +19,7 @@
     │   ├── RecordShapeError         a map of other fields than the record has
     │   └── FrozenValueError         a change within a sealed dict or list
     ├── RowIdError                 a primary key of another kind than declared
+    ├── RowVersionError            a version that no row can have
     ├── KeyClassError              a data key of another class
     ├── BlindIndexError            an index that cannot be declared or computed
     ├── ObjectError                a sealed object (spec/sealed-object.md)
@@ -82,6 +84,10 @@ class TamperedEnvelopeError(EnvelopeError):
     """The tag does not fit: altered bytes, or the envelope of another row, table or group."""
 
 
+class RolledBackEnvelopeError(EnvelopeError):
+    """The envelope is the row's own, of another version than the row has."""
+
+
 class PayloadError(EncryptionError):
     """Fields cannot be written as a payload, or a payload cannot be read."""
 
@@ -112,6 +118,10 @@ class FrozenValueError(PayloadError):
 
 class RowIdError(EncryptionError):
     """A primary key is of another kind than declared, or of none that can be bound to a row."""
+
+
+class RowVersionError(EncryptionError):
+    """The version of a row is not an integer from 1 to 2^63-1."""
 
 
 class KeyClassError(EncryptionError):

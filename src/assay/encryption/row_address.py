@@ -21,6 +21,7 @@ from assay.core import pae
 from assay.encryption.errors import RowIdError
 
 LABEL = b"assay row v1"
+VERSIONED_LABEL = b"assay versioned row v1"
 DEFAULT_GROUP = "default"
 OBJECT_ID_BYTES = 12
 
@@ -42,21 +43,26 @@ class RowAddress(msgspec.Struct, frozen=True):
         table: the stable name of the table.
         group: the name of the group of fields.
         row_id: the encoded primary key, see `encode_row_id`.
+        version: of a versioned row, 1 to 2^63-1; None when the table has no versions.
     """
 
     tenant: str
     table: str
     group: str
     row_id: bytes
+    version: int | None = None
 
     def associated_data(self) -> bytes:
-        """PAE(["assay row v1", tenant, table, group, row id])."""
-        row_id = self.row_id
-        return _prefix(self.tenant, self.table, self.group, len(row_id)) + row_id
+        """PAE(["assay row v1", tenant, table, group, row id]); the label says when it has versions.
+
+        The version itself is no part of it: it stands before the payload.
+        """
+        row_id, label = self.row_id, LABEL if self.version is None else VERSIONED_LABEL
+        return _prefix(label, self.tenant, self.table, self.group, len(row_id)) + row_id
 
 
 @lru_cache(maxsize=4096)
-def _prefix(tenant: str, table: str, group: str, row_id_bytes: int) -> bytes:
+def _prefix(label: bytes, tenant: str, table: str, group: str, row_id_bytes: int) -> bytes:
     """The associated data up to the row id itself: it differs only between groups."""
     try:
         pieces = [tenant.encode(), table.encode(), group.encode()]
@@ -64,7 +70,7 @@ def _prefix(tenant: str, table: str, group: str, row_id_bytes: int) -> bytes:
         pieces = None
     if pieces is None:
         raise RowIdError("expected names of valid Unicode text, found a lone surrogate")
-    return pae([LABEL, *pieces, bytes(row_id_bytes)])[: -row_id_bytes or None]
+    return pae([label, *pieces, bytes(row_id_bytes)])[: -row_id_bytes or None]
 
 
 def encode_row_id(*key: UUID | int | str | bytes) -> bytes:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import bindparam, select
-from sqlalchemy import text as sql
-from sqlalchemy.orm import Session
+from sqlalchemy import StaticPool, create_engine
+from tests.sealed_table_vault import Contract, Letter, TableVault
 from tests.tamper_matrix import ATTACKS, CANARY, Attack, Forgery, Target
 
 from assay.core import DataKeyClass
 from assay.encryption import EnvelopeOpener, EnvelopeSealer, RowAddress, encode_row_id
-from assay.encryption.sqlalchemy import bind, open_row
 from assay.keys import DataKey, Keyring, MemoryDataKeyTable, MemoryKeyService, UnknownDataKeyError
 
 
 class BareVault:
     """One envelope in a variable: the smallest store there is."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, version: int | None = None) -> None:
+        self.version = version
         self.keyring = keyring
         self.sealer, self.opener = EnvelopeSealer(), EnvelopeOpener()
-        self.address = RowAddress("north", "documents", "default", encode_row_id(7))
+        self.address = self.place()
         self.fields = {"text": CANARY, "pages": 7}
         self.key = keyring.current("north", DataKeyClass.ROWS)
         self.stored: bytes | None = self.seal(self.address)
+
+    def place(
+        self, tenant: str = "north", table: str = "documents", group: str = "default", row: int = 7
+    ) -> RowAddress:
+        return RowAddress(tenant, table, group, encode_row_id(row), self.version)
 
     def seal(self, address: RowAddress) -> bytes:
         key = self.keyring.current(address.tenant, DataKeyClass.ROWS)
@@ -46,18 +49,23 @@ class BareVault:
 
     def target(self) -> Target:
         assert self.stored is not None
-        seal, row_id = self.seal, self.address.row_id
+        seal, place = self.seal, self.place
+        older = RowAddress("north", "documents", "default", encode_row_id(7), 1)
+        spared = {"null": "the signature asks for bytes"}
+        if self.version is None:
+            spared["roll back"] = "an envelope without a row version does not say how old it is"
         return Target(
             own=self.stored,
             put=self.put,
             read=self.read,
             plain=self.fields,
             others={
-                "row": seal(RowAddress("north", "documents", "default", encode_row_id(8))),
-                "table": seal(RowAddress("north", "papers", "default", row_id)),
-                "group": seal(RowAddress("north", "documents", "content", row_id)),
-                "owner": seal(RowAddress("south", "documents", "default", row_id)),
-                "everything": seal(RowAddress("south", "papers", "content", b"8")),
+                "row": seal(place(row=8)),
+                "table": seal(place(table="papers")),
+                "group": seal(place(group="content")),
+                "owner": seal(place("south")),
+                "everything": seal(place("south", "papers", "content", 8)),
+                "older": seal(older),
             },
             acts={
                 "give away": lambda: self.use_key(self.keyring.current("south", DataKeyClass.ROWS)),
@@ -67,102 +75,27 @@ class BareVault:
                     )
                 ),
             },
-            spared={
-                "roll back": "an envelope without a row version does not say how old it is",
-                "null": "the signature asks for bytes",
-            },
+            spared=spared,
         )
 
 
-def test_bare_envelopes(attack: Attack, keyring: Keyring) -> None:
-    attack.run(BareVault(keyring).target())
+@pytest.mark.parametrize("version", [None, 2])
+def test_bare_envelopes(attack: Attack, keyring: Keyring, version: int | None) -> None:
+    attack.run(BareVault(keyring, version).target())
 
 
-class TableVault:
-    """A sealed model in a database, read through the mapping or past it."""
-
-    def __init__(self, library: Any, *, through_mapping: bool) -> None:
-        self.library = library
-        self.through_mapping = through_mapping
-        self.row = library.add(text=CANARY, body=CANARY)
-        self.neighbour = library.add(text="other", body="other")
-        self.southern = library.add("south", text="south", body="south")
-        with library.sessions.begin() as session:
-            everything = library.Everything(part=1, name="x", owner=uuid4(), a_text="x")
-            session.add(everything)
-            session.flush()
-            self.elsewhere = bytes(everything.__dict__["sealed"].envelope)
-        self.connection = library.engine.connect()
-        self.session: Session = library.sessions(bind=self.connection)
-
-    def column(self, name: str, row: UUID) -> bytes:
-        statement = sql(f"SELECT {name} FROM documents WHERE id = :id")  # noqa: S608 - of this test
-        return bytes(self.connection.execute(statement, {"id": row.hex}).scalar_one())
-
-    def change(self, **values: object) -> None:
-        for name, value in values.items():
-            self.connection.execute(
-                sql(f"UPDATE documents SET {name} = :value WHERE id = :id"),  # noqa: S608 - of this test
-                {"value": value, "id": self.row.hex},
-            )
-
-    def put(self, value: bytes | None) -> None:
-        self.change(sealed=value)
-
-    def read(self) -> object:
-        document, table = self.library.Document, self.library.Document.__table__
-        if self.through_mapping:
-            self.session.expire_all()
-            stored = self.session.get(document, self.row)
-            return {name: getattr(stored, name) for name in ("owner_email", "text", "pages")}
-        query = select(table).where(table.c.id == bindparam("id"))
-        row = self.connection.execute(query, {"id": self.row}).mappings().one()
-        return open_row(self.library.keyring, document, row)
-
-    def give_away(self) -> Any:
-        self.change(tenant_id="south")
-        return lambda: self.change(tenant_id="north")
-
-    def use_other_keys(self) -> Any:
-        own = self.library.keyring
-        self.library.keyring = Keyring(MemoryKeyService(), MemoryDataKeyTable())
-        bind(self.session, self.library.keyring)
-
-        def undo() -> None:
-            self.library.keyring = own
-            bind(self.session, own)
-
-        return undo
-
-    def target(self) -> Target:
-        key = self.library.keyring.current("north", DataKeyClass.ROWS)
-        papers = RowAddress("north", "papers", "default", encode_row_id(self.row))
-        return Target(
-            own=self.column("sealed", self.row),
-            put=self.put,
-            read=self.read,
-            plain={"owner_email": "ada@example.com", "text": CANARY, "pages": 1},
-            others={
-                "row": self.column("sealed", self.neighbour),
-                "table": EnvelopeSealer().seal(key, papers, {"owner_email": "a", "text": "b"}),
-                "group": self.column("sealed_content", self.row),
-                "owner": self.column("sealed", self.southern),
-                "everything": self.elsewhere,
-            },
-            acts={"give away": self.give_away, "other keys": self.use_other_keys},
-            spared={
-                "roll back": "a model without a row version does not notice",
-                "null": "the column is NOT NULL",
-            },
-        )
+@pytest.fixture(params=[Letter, Contract], ids=lambda each: each.__name__)
+def model(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture(params=[True, False], ids=["mapped", "past-the-mapping"])
-def table(library: Any, request: pytest.FixtureRequest) -> Iterator[TableVault]:
-    vault = TableVault(library, through_mapping=request.param)
+def table(model: Any, request: pytest.FixtureRequest) -> Iterator[TableVault]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    vault = TableVault(engine, model, through_mapping=request.param)
     yield vault
-    vault.session.close()
-    vault.connection.close()
+    vault.close()
+    engine.dispose()
 
 
 def test_sealed_models(attack: Attack, table: TableVault) -> None:

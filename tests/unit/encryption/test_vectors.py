@@ -100,6 +100,33 @@ def test_refused_row_envelopes(generator, vectors) -> None:
     assert opener.open(keys["tenant-1"], address, bytes.fromhex(good["envelope"]))
 
 
+def test_versioned_row_envelopes(generator, vectors) -> None:
+    file = vectors("row-envelope")
+    key, versioned = _row_keys(file)["tenant-1"], file["versioned"]
+    segment, place = bytes.fromhex(versioned["segment"]), versioned["place"]
+    sealer, opener = EnvelopeSealer(random=lambda _: segment), EnvelopeOpener()
+    row_id = encode_row_id(*(generator.from_typed(value) for value in place["primary_key"]))
+
+    def address(version: int | None) -> RowAddress:
+        return RowAddress(place["owner"], place["table"], place["group"], row_id, version)
+
+    assert len(versioned["cases"]) >= 3
+    for case in versioned["cases"]:
+        here, envelope = address(case["version"]), bytes.fromhex(case["envelope"])
+        fields = {name: generator.from_typed(value) for name, value in case["fields"].items()}
+        assert here.associated_data().hex() == case["associated_data"]
+        stamped = bytes.fromhex(case["sealed_payload"])
+        assert stamped == case["version"].to_bytes(8, "big") + encode_payload(fields)
+        assert opener.open_payload(key, here.associated_data(), envelope) == stamped
+        assert sealer.seal(key, here, fields) == envelope
+        assert opener.open(key, here, envelope) == fields
+    assert len(versioned["refused"]) >= 7
+    for case in versioned["refused"]:
+        with pytest.raises(room.EncryptionError) as raised:
+            opener.open(key, address(case["version"]), bytes.fromhex(case["envelope"]))
+        assert type(raised.value).__name__ == case["error"], case["name"]
+
+
 def test_an_envelope_names_its_key(vectors) -> None:
     file = vectors("row-envelope")
     for case in file["cases"]:

@@ -30,6 +30,7 @@ class Part:
         keys: the columns of the primary key.
         owner: the column that says whose a row is.
         envelope: the column of the envelopes.
+        version: the column of their versions, of a versioned group.
         indexes: the columns of the blind indexes by their names (`SealedField.index_columns`).
         plaintext: field to the column in the clear, while both are written.
         retired: field to the name of the column in the clear that nobody uses any more.
@@ -41,6 +42,7 @@ class Part:
     keys: tuple[Column[Any], ...]
     owner: Column[Any]
     envelope: Column[Any]
+    version: Column[Any] | None
     indexes: Mapping[str, Column[Any]]
     plaintext: Mapping[str, Column[Any]]
     retired: Mapping[str, str]
@@ -157,6 +159,7 @@ def _parts(cls: type) -> list[Part]:
             keys=tuple(columns[name] for name in model.key),
             owner=columns[model.owner],
             envelope=columns[group.column],
+            version=columns[group.version_column] if group.versioned else None,
             indexes={name: columns[name] for f in group.fields for name in f.index_columns},
             plaintext={
                 f.name: columns[f.plaintext_attribute]

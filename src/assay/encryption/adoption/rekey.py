@@ -133,6 +133,7 @@ def rekey_span(store: Store, part: Part, span: Span) -> Tally:
             part.owner,
             type_coerce(part.envelope, LargeBinary),
             *part.indexes.values(),
+            *(() if part.version is None else (part.version,)),
         )
         .where(part.envelope.is_not(None), within(part, span))
         .order_by(*part.keys)
@@ -158,7 +159,9 @@ def _moved(store: Store, part: Part, row: Any) -> dict[str, object] | None:
     """The parameters of the UPDATE of a row; None when it is under the newest keys already."""
     width = len(part.keys)
     key, owner = key_of(row, part), part.model.owner_of(row[width])
-    envelope, *indexes = [None if raw is None else bytes(raw) for raw in row[width + 1 :]]
+    # The version stays: the fields are the same, and so is what came before them.
+    *sealed, version = row[width + 1 :] if part.version is not None else (*row[width + 1 :], None)
+    envelope, *indexes = [None if raw is None else bytes(raw) for raw in sealed]
     rows = store.keys.rows(part.group, owner)
     current = rows.current_key()
     if envelope is not None and envelope[2:18] == current.key_id:
@@ -168,12 +171,12 @@ def _moved(store: Store, part: Part, row: Any) -> dict[str, object] | None:
         if versions == {store.keyring.current(owner, DataKeyClass.INDEXES).version}:
             return None
     row_id = part.model.row_id_of(key)
-    fields = rows.open(envelope, row_id).fields
+    fields = rows.open(envelope, row_id, version).fields
     part.group.complete(fields)
     computed = index_values(store, part, owner, fields)
-    sealed = rows.envelope(fields, row_id, current)
+    moved = rows.envelope(fields, row_id, current, version)
     return {
-        "e": Contents({}, sealed, rows.place(row_id)),
+        "e": Contents({}, moved, rows.place(row_id)),
         "old": envelope,
         "o": row[width],
         **{f"k{at}": piece for at, piece in enumerate(key)},

@@ -12,11 +12,14 @@ Example:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.base import InspectionAttrExtensionType, InspectionAttrInfo, instance_state
 
+from assay.encryption.errors import RolledBackEnvelopeError
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import MissingFieldError, UnopenedError
 from assay.encryption.sqlalchemy.expressions import SealedExpression
@@ -27,6 +30,7 @@ from assay.encryption.sqlalchemy.model import (
     SealedModel,
     envelope_column,
 )
+from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import plaintext_fields
 
@@ -168,6 +172,25 @@ def contents_of(instance: Any, model: SealedModel, group: SealedGroup) -> Conten
         owner = model.owner_of(getattr(instance, model.owner))
     values = [getattr(instance, name) for name in model.key] if state.key is None else state.key[1]
     rows = SessionKeys.of(session).rows(group, owner)
+    row_id = model.row_id_of(values)
+    if group.versioned:
+        opened = _open_versioned(instance, group, rows, row_id)
+    else:
+        opened = rows.open(loaded, row_id)
     # The bytes in the column stay the same; they are now known with what is in them.
-    opened = held[group.column] = rows.open(loaded, model.row_id_of(values))
+    held[group.column] = opened
     return opened
+
+
+def _open_versioned(instance: Any, group: SealedGroup, rows: OwnerRows, row_id: bytes) -> Contents:
+    held, session = instance.__dict__, instance_state(instance).session
+    version = getattr(instance, group.version_column)
+    try:
+        return rows.open(held[group.column], row_id, version)
+    except RolledBackEnvelopeError:
+        if session is None:
+            raise
+    # One of the two may have been loaded later than the other, after a change.
+    with suppress(MissingGreenlet):
+        session.refresh(instance, [group.column, group.version_column])
+    return rows.open(held[group.column], row_id, held[group.version_column])

@@ -23,7 +23,7 @@ from inspect import getattr_static
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import JSON
+from sqlalchemy import JSON, BigInteger
 from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 
 from assay.encryption.blind_index import index_size_bytes
@@ -45,6 +45,7 @@ from assay.encryption.sqlalchemy.model import (
     SealedField,
     SealedModel,
     envelope_column,
+    version_column,
 )
 from assay.encryption.sqlalchemy.shapes import (
     default_group,
@@ -139,6 +140,10 @@ class Sealed:
         __sealed_name__: the stable name of the table in associated data and blind indexes, when
             it shall differ from the table's own; set it to the old name when a table is renamed.
         __sealed_padding__: hide the exact length of the sealed values (Padmé).
+        __sealed_versions__: bind each envelope to a version of its row, so that an older envelope
+            of the same row that is put back into its column is noticed
+            (`RolledBackEnvelopeError`). Each group gets a column ``<envelope>_version``. Part of
+            the declaration of the table: to be chosen while it holds no envelopes.
         __sealed__: what was declared, once the class is mapped.
 
     Raises:
@@ -148,6 +153,7 @@ class Sealed:
     __owner__: ClassVar[str]
     __sealed_name__: ClassVar[str | None] = None
     __sealed_padding__: ClassVar[bool] = False
+    __sealed_versions__: ClassVar[bool] = False
     __sealed__: ClassVar[SealedModel]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -222,18 +228,32 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
         setattr(cls, name, (ConvertedAttribute if conversion else SealedAttribute)(field))
         fields.append(field)
     for group in dict.fromkeys(field.group for field in fields):
-        envelope = mapped_column(
-            EnvelopeType(),
-            # Rows of other classes in the same table have no envelope of this group.
-            nullable=_is_in_transition(cls, group, fields) or shared,
-            default=None if shared else refuse_default,
-            sort_order=_BEHIND_ALL_OTHERS,
-        )
-        _add_column(cls, envelope_column(group), envelope)
+        _declare_envelope(cls, group, fields, shared=shared)
     for field in fields:
         for kind in field.indexes:
             for column in kind.columns("", field.name):
                 _add_column(cls, column, _index_column(kind))
+
+
+def _declare_envelope(cls: type, group: str, fields: list[SealedField], *, shared: bool) -> None:
+    in_transition = _is_in_transition(cls, group, fields)
+    envelope = mapped_column(
+        EnvelopeType(),
+        # Rows of other classes in the same table have no envelope of this group.
+        nullable=in_transition or shared,
+        default=None if shared else refuse_default,
+        sort_order=_BEHIND_ALL_OTHERS,
+    )
+    _add_column(cls, envelope_column(group), envelope)
+    if not getattr(cls, "__sealed_versions__", False):
+        return
+    if in_transition:
+        raise DeclarationError(
+            f"expected {cls.__name__} without __sealed_versions__ while its fields stand in the "
+            "clear as well, found it set: what is sealed now would have no version; leave it out"
+        )
+    version = mapped_column(BigInteger, nullable=shared, sort_order=_BEHIND_ALL_OTHERS)
+    _add_column(cls, version_column(group), version)
 
 
 def _refuse_indexes(cls: type, field: SealedField) -> None:

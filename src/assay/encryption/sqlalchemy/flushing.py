@@ -19,6 +19,7 @@ from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 from sqlalchemy.orm.base import instance_state
 
 from assay.encryption.payload import encode_payload
+from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import Contents, envelope_of
 from assay.encryption.sqlalchemy.declaration import Sealed
 from assay.encryption.sqlalchemy.errors import (
@@ -55,21 +56,31 @@ def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None
     owner = model.owner_of(held.get(model.owner))
     row_id = model.row_id_of([held.get(attribute) for attribute in model.key])
     for group in model.groups.values():
-        contents = held.get(group.column)
-        if contents is None:
-            contents = Contents({}, None, None)
-        sealed = held[group.column] = _sealed(keys.rows(group, owner), contents, row_id)
+        fields = _seal_new(held, group, keys.rows(group, owner), row_id)
         for name in group.indexed:
-            value = sealed.fields[name]
             for column, index in model.indexes[name].items():
-                held[column] = keys.index(index, owner, value)
+                held[column] = keys.index(index, owner, fields[name])
         if model.unique:
-            refuse_duplicate(connection, model, keys, owner, sealed.fields)
-        for field in group.fields:
-            if field.plaintext is not None:
-                held[field.plaintext_attribute] = sealed.fields[field.name]
+            refuse_duplicate(connection, model, keys, owner, fields)
     if state.session is not None and state.session._deleted:  # noqa: SLF001 - the public one copies all
         _write_whole_row(instance, model)
+
+
+def _seal_new(
+    held: dict[str, Any], group: SealedGroup, rows: OwnerRows, row_id: bytes
+) -> dict[str, object]:
+    """Seal one group of a new row; what was sealed."""
+    contents = held.get(group.column)
+    if contents is None:
+        contents = Contents({}, None, None)
+    found = held.get(group.version_column) if group.versioned else None  # of a copy of a row
+    sealed = held[group.column] = _sealed(rows, contents, row_id, found, FIRST_VERSION)
+    if group.versioned:
+        held[group.version_column] = FIRST_VERSION
+    for field in group.fields:
+        if field.plaintext is not None:
+            held[field.plaintext_attribute] = sealed.fields[field.name]
+    return sealed.fields
 
 
 def _write_whole_row(instance: Any, model: SealedModel) -> None:
@@ -79,6 +90,8 @@ def _write_whole_row(instance: Any, model: SealedModel) -> None:
     """
     for group in model.groups.values():
         flag_modified(instance, group.column)
+        if group.versioned:
+            flag_modified(instance, group.version_column)
         for name in group.indexed:
             for column in model.indexes[name]:
                 flag_modified(instance, column)
@@ -102,6 +115,8 @@ def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> 
     state = instance_state(instance)
     moved = is_moved(state, model)
     for group in model.groups.values():
+        if group.versioned:
+            _refuse_other_version(state, model, group)
         if group.column in state.committed_state:
             _seal_change(state, model, group, connection, moved=moved)
         elif moved:
@@ -129,11 +144,15 @@ def _seal_change(
     owner = model.owner_of(getattr(instance, model.owner))
     row_id = model.row_id_of(state.key[1] if state.key is not None else ())
     rows = keys.rows(group, owner)
+    version: Any = getattr(instance, group.version_column) if group.versioned else None
     if type(contents) is Contents and _made_from(contents) is None:
-        contents = _completed(rows, before, contents, row_id)
+        contents = _completed(rows, before, contents, row_id, version)
     replaces = _replaced(before, contents, model)
-    sealed = held[group.column] = _sealed(rows, contents, row_id)
+    following = version + 1 if type(version) is int else version
+    sealed = held[group.column] = _sealed(rows, contents, row_id, version, following)
     sealed.replaces = replaces
+    if group.versioned:
+        setattr(instance, group.version_column, following)
     if group.in_transition:
         write_plaintext(instance, group, sealed.fields)
     known = before.fields if type(before) is Contents and not moved else {}
@@ -154,10 +173,12 @@ def _made_from(contents: object) -> bytes | None:
     return contents.replaces if envelope is None and type(contents) is Contents else envelope
 
 
-def _completed(rows: OwnerRows, before: object, contents: Contents, row_id: bytes) -> Contents:
+def _completed(
+    rows: OwnerRows, before: object, contents: Contents, row_id: bytes, version: object
+) -> Contents:
     """Fields of a new instance that was merged into a stored row; the row keeps its others."""
     if isinstance(before, bytes):
-        before = rows.open(before, row_id)
+        before = rows.open(before, row_id, version)
     if type(before) is not Contents:
         return contents
     return Contents({**before.fields, **contents.fields}, None, None)
@@ -179,17 +200,45 @@ def _replaced(before: object, contents: object, model: SealedModel) -> bytes | N
     )
 
 
-def _sealed(rows: OwnerRows, contents: object, row_id: bytes) -> Contents:
-    """What was assigned to a sealed column, sealed for its place."""
-    if type(contents) is Contents:
-        if contents.envelope is not None and contents.place == rows.place(row_id):
-            # A copy, for another instance may hold the same.
-            return Contents(contents.fields, contents.envelope, contents.place)
-        return rows.seal(dict(contents.fields), row_id)
+def _refuse_other_version(
+    state: InstanceState[Any], model: SealedModel, group: SealedGroup
+) -> None:
+    """A version is changed where its envelope is, and nowhere else."""
+    before = state.committed_state.get(group.version_column)
+    if type(before) is int and before != state.dict.get(group.version_column):
+        raise StaleEnvelopeError(
+            f"expected {model.name}.{group.version_column} to be left alone, found another version "
+            "than is stored: it was assigned, or an instance of another state of the row was "
+            "merged; load the row again and assign its fields anew"
+        )
+
+
+def _sealed(
+    rows: OwnerRows, contents: object, row_id: bytes, found: object, version: int
+) -> Contents:
+    """What was assigned to a sealed column, sealed for its place.
+
+    Args:
+        rows: those of the row's owner.
+        contents: what was assigned.
+        row_id: the encoded primary key.
+        found: the version that came with it, of a versioned group.
+        version: the version that it gets.
+    """
+    group = rows.group
     if isinstance(contents, bytes):
         # An instance that was loaded elsewhere and merged, or made transient: the bytes count
         # only when they are this very row's envelope.
-        return rows.open(contents, row_id)
+        contents = rows.open(contents, row_id, found)
+    if type(contents) is Contents:
+        if (
+            contents.envelope is not None
+            and not group.versioned
+            and contents.place == rows.place(row_id)
+        ):
+            # A copy, for another instance may hold the same.
+            return Contents(contents.fields, contents.envelope, contents.place)
+        return rows.seal(dict(contents.fields), row_id, version)
     raise UnsealedWriteError(
         f"expected the sealed column {rows.group.column!r} to be left alone, found a value of type "
         f"{type(contents).__name__} assigned to it; assign the fields instead"

@@ -120,8 +120,9 @@ def open_row(
     Args:
         keyring: has the owners' data keys.
         model: the sealed model that declares the group, or one that inherits from it.
-        row: column to value, at least the primary key, the owner and the group's envelope; as
-            SQLAlchemy's types give them, or as the driver does.
+        row: column to value, at least the primary key, the owner and the group's envelope,
+            with its version when it has one; as SQLAlchemy's types give them, or as the driver
+            does.
         group: which of the groups.
 
     Returns:
@@ -144,7 +145,8 @@ def open_row(
     if isinstance(envelope, memoryview | bytearray):
         envelope = bytes(envelope)
     keys = SessionKeys(keyring, _OPENERS.setdefault(keyring, EnvelopeOpener()))
-    return keys.rows(part, owner).open(envelope, row_id).fields
+    version = row.get(mapper.columns[part.version_column].name) if part.versioned else None
+    return keys.rows(part, owner).open(envelope, row_id, version).fields
 
 
 def _describe(sealed: SealedModel) -> SealedTable:

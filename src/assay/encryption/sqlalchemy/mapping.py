@@ -62,6 +62,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
             envelope_column(group),
             tuple(field for field in declared if field.group == group),
             padded=bool(cls.__sealed_padding__),
+            versioned=bool(cls.__sealed_versions__),
         )
         for group in dict.fromkeys(field.group for field in declared)
     }

@@ -40,6 +40,11 @@ def envelope_column(group: str) -> str:
     return "sealed" if group == DEFAULT_GROUP else f"sealed_{group}"
 
 
+def version_column(group: str) -> str:
+    """The attribute and column of the version of a group's envelope: ``sealed_version``."""
+    return f"{envelope_column(group)}_version"
+
+
 @dataclass(frozen=True, slots=True)
 class SealedField:
     """One sealed field of a model.
@@ -144,6 +149,7 @@ class SealedGroup:
         column: the attribute and column of the envelope.
         fields: the fields, in the order of their declaration.
         padded: whether the payload is padded.
+        versioned: whether each envelope is bound to a version that stands beside it.
         kinds: name and type of each field.
         freezes: the fields that hold dicts and lists.
         indexed: the fields that have a blind index.
@@ -156,6 +162,7 @@ class SealedGroup:
     column: str
     fields: tuple[SealedField, ...]
     padded: bool
+    versioned: bool
     kinds: tuple[tuple[str, type], ...] = field(init=False)
     freezes: tuple[str, ...] = field(init=False)
     indexed: tuple[str, ...] = field(init=False)
@@ -174,6 +181,11 @@ class SealedGroup:
         object.__setattr__(self, "plain", plain)
         in_transition = any(each.plaintext is not None for each in self.fields)
         object.__setattr__(self, "in_transition", in_transition)
+
+    @property
+    def version_column(self) -> str:
+        """The attribute and column of the envelope's version, of a versioned group."""
+        return version_column(self.name)
 
     def complete(self, fields: dict[str, object]) -> None:
         """Give fields that nobody gave their defaults.

@@ -10,12 +10,15 @@ Example:
 
 from __future__ import annotations
 
+from typing import cast
+
 from assay.core import DataKeyClass
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer, envelope_key_id
 from assay.encryption.errors import MissingEnvelopeError, WrongKeyError
 from assay.encryption.frozen import freeze
 from assay.encryption.payload import decode_payload, encode_checked_payload, encode_payload
 from assay.encryption.row_address import RowAddress
+from assay.encryption.row_version import FIRST_VERSION, put_version
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import SealedValueError
 from assay.encryption.sqlalchemy.model import SealedGroup
@@ -56,10 +59,13 @@ class OwnerRows:
         """The associated data of a row."""
         prefix = self._prefixes.get(len(row_id))
         if prefix is None:
-            address = RowAddress(self._owner, self.group.table, self.group.name, row_id)
-            whole = address.associated_data()
+            whole = self._address(row_id).associated_data()
             prefix = self._prefixes[len(row_id)] = whole[: len(whole) - len(row_id)]
         return prefix + row_id
+
+    def _address(self, row_id: bytes) -> RowAddress:
+        version = FIRST_VERSION if self.group.versioned else None
+        return RowAddress(self._owner, self.group.table, self.group.name, row_id, version)
 
     def current_key(self) -> DataKey:
         """The data key under which new envelopes are sealed.
@@ -69,8 +75,15 @@ class OwnerRows:
         """
         return self._keyring.current(self._owner, _ROWS)
 
-    def seal(self, fields: dict[str, object], row_id: bytes) -> Contents:
+    def seal(
+        self, fields: dict[str, object], row_id: bytes, version: int | None = None
+    ) -> Contents:
         """Seal the fields of a row and keep them at hand.
+
+        Args:
+            fields: as `SealedField.accept` returned them; changed in place.
+            row_id: the encoded primary key.
+            version: what will stand beside the envelope, of a versioned group.
 
         Raises:
             SealedValueError: a field is None that may not be.
@@ -78,18 +91,26 @@ class OwnerRows:
             assay.keys.KeysError: there is no data key to be had.
         """
         self.group.complete(fields)
-        envelope = self.envelope(fields, row_id, self.current_key())
+        envelope = self.envelope(fields, row_id, self.current_key(), version)
         return Contents(fields, envelope, self.place(row_id))
 
-    def envelope(self, fields: dict[str, object], row_id: bytes, key: DataKey) -> bytes:
+    def envelope(
+        self,
+        fields: dict[str, object],
+        row_id: bytes,
+        key: DataKey,
+        version: int | None = None,
+    ) -> bytes:
         """Seal the fields of a row.
 
         Args:
             fields: as `SealedGroup.complete` left them; unknown fields pass too.
             row_id: the encoded primary key.
             key: see `current_key`.
+            version: what will stand beside the envelope, of a versioned group.
 
         Raises:
+            RowVersionError: the group is versioned, and no row can have this version.
             UnsupportedValueError: a value within a list or dict cannot be sealed.
         """
         group = self.group
@@ -97,10 +118,17 @@ class OwnerRows:
             payload = encode_checked_payload(fields)
         else:
             payload = encode_payload(fields, padded=group.padded)
+        if group.versioned:
+            payload = put_version(cast("int", version), payload)
         return self._sealer.seal_payload(key, self.place(row_id), payload)
 
-    def open(self, envelope: object, row_id: bytes) -> Contents:
+    def open(self, envelope: object, row_id: bytes, version: object = None) -> Contents:
         """Open the envelope of a row.
+
+        Args:
+            envelope: what stands in the column.
+            row_id: the encoded primary key.
+            version: what stands beside it, of a versioned group.
 
         Raises:
             EnvelopeError: one of its leaves.
@@ -122,7 +150,12 @@ class OwnerRows:
                 f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
             ) from exc
         place = self.place(row_id)
-        fields = decode_payload(self._opener.open_payload(key, place, envelope))
+        if self.group.versioned:
+            address = self._address(row_id)
+            payload = self._opener.open_versioned_payload(key, address, version, envelope)
+        else:
+            payload = self._opener.open_payload(key, place, envelope)
+        fields = decode_payload(payload)
         for name, kind in self.group.kinds:
             if type(fields.get(name)) is not kind and fields.get(name) is not None:
                 raise SealedValueError(

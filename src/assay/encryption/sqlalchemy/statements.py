@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
+from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.matching import is_matching
@@ -119,7 +120,10 @@ class _RowSealer:
         for group, rows, key in self._owners.get(owner) or self._begin_owner(owner):
             fields = group.take(plain)
             # Nobody reads the fields again: rows wait in memory as envelopes alone.
-            plain[group.column] = Contents(_NO_FIELDS, rows.envelope(fields, row_id, key), None)
+            envelope = rows.envelope(fields, row_id, key, FIRST_VERSION)
+            plain[group.column] = Contents(_NO_FIELDS, envelope, None)
+            if group.version_column is not None:
+                plain[group.version_column] = FIRST_VERSION
             if self._connection is not None:
                 refuse_duplicate(self._connection, model, self._keys, owner, fields)
             for name, attribute in group.plaintext:
@@ -153,6 +157,7 @@ class _RowGroup:
     def __init__(self, group: SealedGroup, model: SealedModel) -> None:
         self.group = group
         self.column = group.column
+        self.version_column = group.version_column if group.versioned else None
         self.indexed = [
             (name, column, index)
             for name in group.indexed
@@ -191,11 +196,15 @@ def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> No
     named = _names(statement)
     rows = parameters if isinstance(parameters, list) else []
     refuse_named_plaintext(model, named.union(*rows))
-    bound = ({model.owner, *model.key} & named) | ({model.owner} & set().union(*rows))
+    versions = {group.version_column for group in model.groups.values() if group.versioned}
+    bound = ({model.owner, *model.key, *versions} & named) | (
+        {model.owner, *versions} & set().union(*rows)
+    )
     if bound:
         raise UnsealedWriteError(
-            f"expected an UPDATE that leaves the owner and the primary key of {model.name} alone, "
-            f"found {', '.join(sorted(bound))}; the envelopes are bound to them"
+            f"expected an UPDATE that leaves the owner and the primary key of {model.name} and the "
+            f"versions of its envelopes alone, found {', '.join(sorted(bound))}; the envelopes are "
+            "bound to them"
         )
 
 
