@@ -28,8 +28,10 @@ check: $(SYNCED)  ## style, types, imports, docstrings
 	.venv/bin/lint-imports
 	.venv/bin/interrogate --quiet --fail-under 100 src
 
-bench: $(SYNCED)  ## sealing and ORM paths beside plaintext and peers, as ratios
-	$(PYTHON) bench/sealing.py
+bench: $(SYNCED)  ## what sealing costs beside plaintext and peers, as ratios; POSTGRESQL=URL as well
+	$(PYTHON) bench/sealing.py $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+	$(PYTHON) bench/backfill.py $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+	$(PYTHON) bench/growth.py
 
 schema: $(SYNCED)  ## write the programme file's JSON Schema
 	$(PYTHON) -c "from assay.controls import programme_schema as s; open('spec/programme.schema.json','wb').write(s())"

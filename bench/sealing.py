@@ -6,26 +6,22 @@
 
 All contenders take turns in one run, and the table shows the ratios of their medians: absolute
 times say more about a machine than about code. Each contender writes the same rows with the same
-three fields, and reads the same values back, which is checked.
+three fields, and reads the same values back, which is checked. What they do not have in common
+stands in ``docs/speed.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Engine, StaticPool, Text, create_engine, delete, insert, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
-from sqlalchemy_utils.types.encrypted.encrypted_type import AesGcmEngine, StringEncryptedType
+from sqlalchemy import Engine, StaticPool, create_engine, delete, insert, select
+from sqlalchemy.orm import Session, sessionmaker
 
 from assay.core import DataKeyClass
 from assay.encryption import (
@@ -35,113 +31,12 @@ from assay.encryption import (
     encode_payload,
     encode_row_id,
 )
-from assay.encryption.sqlalchemy import Equality, Sealed, bind, casefold, sealed
+from assay.encryption.sqlalchemy import bind
 from assay.keys import DataKey, Keyring, MemoryDataKeyTable, MemoryKeyService, data_key_id
+from contenders import FIELDS, MODELS, PEERS, Base, make_rows, value_functions
+from times import Times, table
 
-FIELDS = ("email", "name", "text")
-TENANTS = ("north", "south", "west", "east")
 PATHS = ("insert", "insert, instances", "select, not read", "select, all read")
-
-
-class Base(DeclarativeBase):
-    """The models of all contenders."""
-
-
-class Plain(Base):
-    __tablename__ = "bench_plain"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    tenant_id: Mapped[str]
-    email: Mapped[str]
-    name: Mapped[str]
-    text: Mapped[str]
-
-
-class SealedRow(Sealed, Base):
-    __tablename__ = "bench_sealed"
-    __owner__ = "tenant_id"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    tenant_id: Mapped[str]
-    email: Mapped[str] = sealed()
-    name: Mapped[str] = sealed()
-    text: Mapped[str] = sealed()
-
-
-class IndexedRow(Sealed, Base):
-    __tablename__ = "bench_indexed"
-    __owner__ = "tenant_id"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    tenant_id: Mapped[str]
-    email: Mapped[str] = sealed(index=Equality(casefold))
-    name: Mapped[str] = sealed()
-    text: Mapped[str] = sealed()
-
-
-def _per_field() -> Any:
-    # Each column has an engine of its own, as the library's documentation shows it.
-    return mapped_column(StringEncryptedType(Text, "k" * 32, AesGcmEngine))
-
-
-class PerField(Base):
-    __tablename__ = "bench_per_field"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    tenant_id: Mapped[str]
-    email: Mapped[str] = _per_field()
-    name: Mapped[str] = _per_field()
-    text: Mapped[str] = _per_field()
-
-
-MODELS: dict[str, type[Any]] = {
-    "plaintext": Plain,
-    "sealed": SealedRow,
-    "sealed, one blind index": IndexedRow,
-    "sqlalchemy-utils AES-GCM": PerField,
-}
-
-
-@dataclass
-class Times:
-    """Seconds for each contender and path, a list with one entry for each round.
-
-    Attributes:
-        clock: what tells the time: the wall's, or the process's own.
-        seconds: what was measured.
-    """
-
-    clock: Callable[[], float]
-    seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, contender: str, path: str) -> Iterator[None]:
-        """Take the time of a block, without what garbage of others costs."""
-        gc.collect()
-        gc.disable()
-        start = self.clock()
-        try:
-            yield
-        finally:
-            taken = self.clock() - start
-            gc.enable()
-        self.seconds.setdefault((contender, path), []).append(taken)
-
-    def ratio(self, contender: str, base: str, path: str) -> float:
-        """How much longer one contender takes than another, by the medians."""
-        return statistics.median(self.seconds[contender, path]) / statistics.median(
-            self.seconds[base, path]
-        )
-
-
-def make_rows(count: int) -> list[dict[str, Any]]:
-    """The rows that every contender writes."""
-    return [
-        {
-            "id": number,
-            "tenant_id": TENANTS[number % len(TENANTS)],
-            "email": f"person-{number}@example.com",
-            "name": f"Person Number {number}",
-            "text": f"A note of about sixty-four characters, which is number {number:08d}",
-        }
-        for number in range(count)
-    ]
 
 
 def read(instances: Sequence[Any]) -> list[tuple[str, ...]]:
@@ -196,11 +91,15 @@ def run_orm(
     return times
 
 
-def run_single(calls: int, rounds: int, clock: Callable[[], float] = time.perf_counter) -> Times:
-    """One envelope, with its payload encoded and its row addressed, against one raw AESGCM call.
+RAW = "raw AESGCM call"
 
-    The raw call seals as many bytes, on a cached key, with a fresh random nonce and the same
-    associated data. Reading is compared with the same raw call: a nonce is what sealing needs.
+
+def singles() -> dict[str, Callable[[], object]]:
+    """One row sealed and opened in every way, by the way's name.
+
+    The raw call seals as many bytes as the payload has, on a cached key, with a fresh random nonce
+    and the same associated data. An envelope holds the three fields in one; peers seal three
+    values, which is what a row costs them. Reading is compared with the raw call as well.
     """
     material = os.urandom(32)
     key = DataKey("north", DataKeyClass.ROWS, 1, data_key_id(material), material)
@@ -209,22 +108,40 @@ def run_single(calls: int, rounds: int, clock: Callable[[], float] = time.perf_c
     address = RowAddress("north", "documents", "default", encode_row_id(7))
     payload, associated_data = encode_payload(fields), address.associated_data()
     envelope = sealer.seal(key, address, fields)
-    sealed_raw = raw.encrypt(bytes(12), payload, associated_data)
-    contenders: dict[str, Callable[[], object]] = {
-        "raw AESGCM call": lambda: raw.encrypt(os.urandom(12), payload, associated_data),
-        "raw AESGCM decryption": lambda: raw.decrypt(bytes(12), sealed_raw, associated_data),
+    if opener.open(key, address, envelope) != fields:
+        raise SystemExit("expected to open what was sealed")
+    found: dict[str, Callable[[], object]] = {
+        RAW: lambda: raw.encrypt(os.urandom(12), payload, associated_data),
         "seal": lambda: sealer.seal(key, address, fields),
         "open": lambda: opener.open(key, address, envelope),
         "seal, payload given": lambda: sealer.seal_payload(key, associated_data, payload),
         "open, payload left": lambda: opener.open_payload(key, associated_data, envelope),
     }
-    if opener.open(key, address, sealer.seal(key, address, fields)) != fields:
-        raise SystemExit("expected to open what was sealed")
-    times = Times(clock)
+    for name, model in PEERS.items():
+        found |= _single_of_peer(name, model, list(fields.values()))
+    return found
+
+
+def _single_of_peer(
+    name: str, model: type[Any], values: list[str]
+) -> dict[str, Callable[[], object]]:
+    encrypt, decrypt = value_functions(model)
+    stored = [encrypt(value) for value in values]
+    if [decrypt(each) for each in stored] != values:
+        raise SystemExit(f"expected {name} to open what it sealed")
+    return {
+        f"{name}, seal {len(values)} values": lambda: [encrypt(each) for each in values],
+        f"{name}, open {len(values)} values": lambda: [decrypt(each) for each in stored],
+    }
+
+
+def run_single(calls: int, rounds: int, clock: Callable[[], float] = time.perf_counter) -> Times:
+    """All ways in turn, round after round; the first round only warms up."""
+    times, ways = Times(clock), singles()
     for number in range(rounds + 1):
-        for contender, call in contenders.items():
+        for name, call in ways.items():
             kept = times if number else Times(clock)
-            with kept.measure(contender, "single"):
+            with kept.measure(name, "single"):
                 for _ in range(calls):
                     call()
     return times
@@ -232,26 +149,26 @@ def run_single(calls: int, rounds: int, clock: Callable[[], float] = time.perf_c
 
 def show_single(times: Times) -> list[str]:
     """The table of single envelopes."""
-    lines = ["| one envelope, 3 fields | ratio to one raw AESGCM call |", "|---|---|"]
-    for contender in ("seal", "open", "seal, payload given", "open, payload left"):
-        ratio = times.ratio(contender, "raw AESGCM call", "single")
-        lines.append(f"| {contender} | {ratio:.2f} |")
-    return lines
+    return table(
+        (f"one row of {len(FIELDS)} fields", "ratio to one raw AESGCM call"),
+        (
+            (each, f"{times.ratio(each, RAW, 'single'):.2f}")
+            for each in times.contenders
+            if each != RAW
+        ),
+    )
 
 
 def show_orm(database: str, row_count: int, times: Times) -> list[str]:
     """The table of rows through SQLAlchemy."""
     contenders = [name for name in MODELS if name != "plaintext"]
-    lines = [
-        f"| {database}, {row_count} rows of {len(FIELDS)} fields, ratio to plaintext | "
-        + " | ".join(contenders)
-        + " |",
-        "|---" * (len(contenders) + 1) + "|",
-    ]
-    for path in PATHS:
-        cells = " | ".join(f"{times.ratio(each, 'plaintext', path):.2f}" for each in contenders)
-        lines.append(f"| {path} | {cells} |")
-    return lines
+    return table(
+        (f"{database}, {row_count} rows of {len(FIELDS)} fields, ratio to plaintext", *contenders),
+        (
+            (path, *(f"{times.ratio(each, 'plaintext', path):.2f}" for each in contenders))
+            for path in PATHS
+        ),
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -260,14 +177,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="few rows, one round")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument(
         "--cpu", action="store_true", help="this process's own time: steady on a busy machine"
     )
     parser.add_argument("--postgresql", metavar="URL", help="measure PostgreSQL as well")
     given = parser.parse_args(arguments)
     if given.quick:
-        given.rows, given.rounds, given.calls = 200, 1, 500
+        given.rows, given.rounds, given.calls = 100, 1, 50
     clock = time.process_time if given.cpu else time.perf_counter
     tables = [show_single(run_single(given.calls, given.rounds, clock))]
     engines = {"SQLite": create_engine("sqlite://", poolclass=StaticPool)}

@@ -2,40 +2,86 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import StaticPool, create_engine, event, func, inspect, select
 from sqlalchemy.orm import sessionmaker
 
 from assay.encryption.sqlalchemy import bind
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
+TABLES = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+NUMBER = re.compile(r"^[\d.,]+$")
+
 
 @pytest.fixture(scope="module")
-def bench(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_sealing", repository / "bench/sealing.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where SQLAlchemy looks up the names in annotations
-    spec.loader.exec_module(module)
-    return module
+def programs(repository: Path) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a program of bench/, as it finds its neighbours when it is run."""
+    with pytest.MonkeyPatch.context() as patch:
+        # What a peer reads its key from; contenders.py would leave them set.
+        patch.setenv("ENCRYPTION_KEY", Fernet.generate_key().decode())
+        patch.setenv("ENCRYPTION_METHOD", "fernet")
+        patch.syspath_prepend(str(repository / "bench"))
+        yield importlib.import_module
 
 
-def test_a_quick_run_prints_ratios_of_every_path(
-    bench: ModuleType, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def bench(programs: Callable[[str], ModuleType]) -> ModuleType:
+    return programs("sealing")
+
+
+def labels(text: str) -> list[list[tuple[str, ...]]]:
+    """Of each table what is no number: its head, and the words of rows, each once."""
+    return [
+        list(
+            dict.fromkeys(
+                tuple(
+                    re.sub(r"\b[\d,]+ rows", "rows", cell.strip())
+                    for cell in line.strip("|\n").split("|")
+                    if not NUMBER.match(cell.strip())
+                )
+                for line in found[0].splitlines()
+            )
+        )
+        for found in TABLES.finditer(text)
+    ]
+
+
+def test_the_documented_tables_are_those_that_are_printed(
+    programs: Callable[[str], ModuleType],
+    repository: Path,
+    fresh_postgresql_url: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert bench.main(["--quick", "--cpu"]) == 0
-    printed = capsys.readouterr().out
-    for path in (*bench.PATHS, "seal", "open"):
-        assert f"| {path} |" in printed
-    for contender in bench.MODELS:
-        assert contender in printed
-    assert " us" not in printed
+    database = ["--postgresql", fresh_postgresql_url.replace("://", "+psycopg://", 1)]
+    documented = labels((repository / "docs" / "speed.md").read_text())
+    printed = []
+    for name, arguments in (
+        ("sealing", ["--quick", "--cpu", *database]),
+        ("backfill", ["--quick", *database]),
+        ("growth", ["--rows", "100"]),
+    ):
+        assert programs(name).main(arguments) == 0
+        printed += labels(capsys.readouterr().out)
+    assert documented == printed
+    assert len(documented) == 5
+
+
+def test_a_backfill_that_leaves_rows_is_no_measurement(
+    programs: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = programs("backfill")
+    monkeypatch.setattr(module, "seal", lambda *_: None)
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with pytest.raises(SystemExit, match="expected 30 rows to be written, found 0"):
+        module.run(engine, 30, 1)
+    engine.dispose()
 
 
 def test_contenders_write_and_read_the_same_rows(bench: ModuleType) -> None:
