@@ -20,7 +20,7 @@ ROOMS = sorted(
         ("core/clock.py", "import assay.keys", "Imports go downward"),
         ("keys/memory.py", "import assay.ledger", "Imports go downward"),
         ("encryption/payload.py", "import assay.evidence", "Imports go downward"),
-        ("assemble.py", "import assay.web", "Imports go downward"),
+        ("assemble/platform.py", "import assay.web", "Imports go downward"),
         ("core/clock.py", "import msgspec", "standard library only"),
         ("evidence/verify.py", "import sqlalchemy", "Verifiers import neither"),
         ("ledger/merkle.py", "import socket", "Verifiers import neither"),

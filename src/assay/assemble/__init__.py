@@ -1,0 +1,52 @@
+"""The only wiring: from a programme file to a running platform, its evidence and its trust page.
+
+Each public function is one verb of the command line. Nothing here decides anything: checks,
+coverage and verification do.
+
+Example:
+    >>> with open_platform(Path("assay.yaml")) as platform:          # doctest: +SKIP
+    ...     report = run(platform)
+"""
+
+from assay.assemble.datastores import crew, open_adoption, open_store, search_storage
+from assay.assemble.platform import (
+    VERIFIER_KEY_NAME,
+    Platform,
+    bundle,
+    create_keys,
+    drill,
+    open_platform,
+    pinned_tools,
+    record_drills,
+    run,
+)
+from assay.assemble.verification import (
+    CLAIM_SUFFIX,
+    Verification,
+    newest_finished_run,
+    standing_results,
+    verify,
+    verify_claim_files,
+)
+
+__all__ = [
+    "CLAIM_SUFFIX",
+    "VERIFIER_KEY_NAME",
+    "Platform",
+    "Verification",
+    "bundle",
+    "create_keys",
+    "crew",
+    "drill",
+    "newest_finished_run",
+    "open_adoption",
+    "open_platform",
+    "open_store",
+    "pinned_tools",
+    "record_drills",
+    "run",
+    "search_storage",
+    "standing_results",
+    "verify",
+    "verify_claim_files",
+]
