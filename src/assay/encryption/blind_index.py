@@ -22,6 +22,7 @@ from enum import Enum
 from uuid import UUID
 
 from assay.core import DataKeyClass, pae
+from assay.encryption.concealment import concealed
 from assay.encryption.errors import BlindIndexError, KeyClassError, UnsupportedValueError
 from assay.encryption.row_address import encode_row_id
 from assay.keys import DataKey
@@ -138,6 +139,7 @@ class BlindIndex:
         """Refuse a length that HMAC-SHA-256 cannot give."""
         index_size_bytes(self.bits)
 
+    @concealed
     def compute(self, key: DataKey, value: object) -> BlindIndexValue | None:
         """The blind index of a value; of None there is none.
 

@@ -31,6 +31,7 @@ from datetime import datetime
 from pathlib import Path
 
 from assay.core import atomic_file
+from assay.encryption.concealment import concealed
 from assay.encryption.errors import (
     ChangedObjectError,
     ObjectNameError,
@@ -131,6 +132,7 @@ class SealedBucket:
         self._parallel = parallel
         self._random = random
 
+    @concealed
     def put(
         self,
         key: str,
@@ -224,6 +226,7 @@ class SealedBucket:
         """
         return self.open(key, owner=owner, seal_id=seal_id).stream()
 
+    @concealed
     def get_to_file(
         self, key: str, path: Path, *, owner: str, seal_id: bytes | None = None, mode: int = 0o600
     ) -> int:
@@ -248,6 +251,7 @@ class SealedBucket:
                 file.write(piece)
         return opened.size_bytes
 
+    @concealed
     def read(self, key: str, start: int, length: int, *, owner: str) -> bytes:
         """The bytes of a range of the plaintext; use `open` to read several.
 
@@ -274,6 +278,7 @@ class SealedBucket:
         _refuse_name(key)
         self._store.delete(key)
 
+    @concealed
     def copy(  # noqa: PLR0913 - from where, to where, and whose
         self,
         key: str,
@@ -304,6 +309,7 @@ class SealedBucket:
             if_absent=if_absent,
         )
 
+    @concealed
     def move(  # noqa: PLR0913 - from where, to where, and whose
         self,
         key: str,

@@ -21,6 +21,7 @@ from contextlib import suppress
 from cryptography.exceptions import InvalidTag
 
 from assay.core import DataKeyClass
+from assay.encryption.concealment import forget_variables
 from assay.encryption.errors import (
     KeyClassError,
     TamperedEnvelopeError,
@@ -102,10 +103,16 @@ class EnvelopeSealer:
             UnsupportedValueError: a value has no encoding.
             RowVersionError: the address has a version that no row can have.
         """
-        payload = encode_payload(fields, padded=padded)  # step 2
-        if address.version is not None:
-            payload = put_version(address.version, payload)
-        return self.seal_payload(key, address.associated_data(), payload)  # step 3
+        try:
+            payload = encode_payload(fields, padded=padded)  # step 2
+            if address.version is not None:
+                payload = put_version(address.version, payload)
+            return self.seal_payload(key, address.associated_data(), payload)  # step 3
+        except Exception as exc:
+            forget_variables(exc)
+            del fields
+            payload = b""
+            raise
 
     def seal_payload(self, key: DataKey, associated_data: bytes, payload: bytes) -> bytes:
         """Seal a payload that is encoded already: steps 1 and 4 to 7.
@@ -222,11 +229,17 @@ class EnvelopeOpener:
             RolledBackEnvelopeError: of another version of the row.
             MalformedPayloadError: authentic, but no map of fields.
         """
-        if address.version is not None:
-            payload = self.open_versioned_payload(key, address, address.version, envelope)
-        else:
-            payload = self.open_payload(key, address.associated_data(), envelope)  # step 5
-        return decode_payload(payload)  # 9
+        payload = b""
+        try:
+            if address.version is not None:
+                payload = self.open_versioned_payload(key, address, address.version, envelope)
+            else:
+                payload = self.open_payload(key, address.associated_data(), envelope)  # step 5
+            return decode_payload(payload)  # 9
+        except Exception as exc:
+            forget_variables(exc)
+            del payload
+            raise
 
     def open_versioned_payload(
         self, key: DataKey, address: RowAddress, version: object, envelope: bytes

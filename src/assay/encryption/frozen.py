@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from assay.encryption.errors import FrozenValueError
 
 
-def _refuse(*_: object, **__: object) -> NoReturn:
+def _refuse(*values: object, **more: object) -> NoReturn:
+    del values, more  # no traceback shows them
     raise FrozenValueError(
         "expected the value of a sealed field to stay as it is, found a change within it that "
         "would be lost; assign a changed copy to the field"

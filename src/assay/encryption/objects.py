@@ -21,6 +21,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 
 from assay.core import DataKeyClass, pae
+from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.errors import (
     ExtendedObjectError,
     KeyClassError,
@@ -72,6 +73,7 @@ class ObjectKeys(Protocol):
         ...
 
 
+@concealed
 def seal_object(  # noqa: PLR0913 - one object has these names
     keyring: ObjectKeys,
     source: ReadableSource,
@@ -141,11 +143,20 @@ def open_object(
     """
     header = read_exactly(source, HEADER_BYTES)
     chunks = _begin_reading(keyring, header, owner, bucket, key)
-    return (
-        plain
-        for number, chunk, last in read_ahead(source, _SEALED_CHUNK_BYTES)  # 7
-        if (plain := chunks.open(number, chunk, last=last))
-    )
+    return _open_all(chunks, source)
+
+
+def _open_all(chunks: _Chunks, source: ReadableSource) -> Iterator[bytes]:
+    plain = b""
+    try:
+        for number, chunk, last in read_ahead(source, _SEALED_CHUNK_BYTES):  # 7
+            plain = chunks.open(number, chunk, last=last)
+            if plain:
+                yield plain
+    except Exception as exc:
+        forget_variables(exc)
+        del plain
+        raise
 
 
 class SealedObject:
@@ -199,6 +210,7 @@ class SealedObject:
         """The length of the plaintext."""
         return self._size_bytes
 
+    @concealed
     def read(self, start: int, length: int) -> bytes:
         """The bytes of a range.
 
@@ -234,10 +246,15 @@ class SealedObject:
         return self._pieces(start, end) if start < end else iter(())
 
     def _pieces(self, start: int, end: int) -> Iterator[bytes]:
-        first, final = start // CHUNK_BYTES, (end - 1) // CHUNK_BYTES
-        for number, plain in self._open_chunks(first, final):
-            begins = number * CHUNK_BYTES
-            yield plain[max(start - begins, 0) : end - begins]
+        first, final, plain = start // CHUNK_BYTES, (end - 1) // CHUNK_BYTES, b""
+        try:
+            for number, plain in self._open_chunks(first, final):
+                begins = number * CHUNK_BYTES
+                yield plain[max(start - begins, 0) : end - begins]
+        except Exception as exc:
+            forget_variables(exc)
+            del plain
+            raise
 
     def _open_chunks(self, first: int, final: int) -> Iterator[tuple[int, bytes]]:
         """Chunks by number, eight to each read of the source."""

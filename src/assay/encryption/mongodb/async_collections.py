@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from assay.encryption.concealment import concealed, concealed_async
 from assay.encryption.mongodb.changes import Filter
-from assay.encryption.mongodb.concealment import concealed, concealed_async
 from assay.encryption.mongodb.cursors import AsyncSealedCursor, refuse_attribute
 from assay.encryption.mongodb.declaration import SealedDocument
 from assay.encryption.mongodb.options import AGGREGATING, checked

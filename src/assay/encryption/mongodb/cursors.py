@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from assay.encryption.mongodb.concealment import concealed, concealed_async
+from assay.encryption.concealment import concealed, concealed_async
 from assay.encryption.mongodb.declaration import SealedDocument
 from assay.encryption.mongodb.errors import UnsupportedOperationError
 from assay.encryption.mongodb.options import refuse_order

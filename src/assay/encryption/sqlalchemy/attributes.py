@@ -19,6 +19,7 @@ from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.base import InspectionAttrExtensionType, InspectionAttrInfo, instance_state
 
+from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.errors import RolledBackEnvelopeError
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import MissingFieldError, UnopenedError
@@ -87,22 +88,28 @@ class SealedAttribute(InspectionAttrInfo):
             EnvelopeError: the row's present envelope does not open; its other fields would be
                 lost.
         """
-        value = self.field.accept(value)
-        held = instance.__dict__
-        contents = held.get(self._column)
-        if type(contents) is Contents and contents.home == id(held):
-            contents.fields[self._name] = value
-            return
-        contents = contents_of(instance, self._model, self._group)
-        fields = {} if contents is None else dict(contents.fields)
-        fields[self._name] = value
-        replaces = None if contents is None else contents.envelope or contents.replaces
-        setattr(instance, self._column, Contents(fields, None, None, id(held), replaces))
+        try:
+            value = self.field.accept(value)
+            held = instance.__dict__
+            contents = held.get(self._column)
+            if type(contents) is Contents and contents.home == id(held):
+                contents.fields[self._name] = value
+                return
+            contents = contents_of(instance, self._model, self._group)
+            fields = {} if contents is None else dict(contents.fields)
+            fields[self._name] = value
+            replaces = None if contents is None else contents.envelope or contents.replaces
+            setattr(instance, self._column, Contents(fields, None, None, id(held), replaces))
+        except Exception as exc:
+            forget_variables(exc)
+            value = contents = fields = None
+            raise
 
     def __delete__(self, instance: Any) -> None:
         """Refuse: a field is emptied by assigning None."""
         raise AttributeError(f"expected an assignment to {self._name!r}, found del; assign None")
 
+    @concealed
     def _read(self, instance: Any) -> object:
         contents = contents_of(instance, self._model, self._group)
         if contents is None:
@@ -125,6 +132,7 @@ class ConvertedAttribute(SealedAttribute):
     an enumeration does not have, survive the change of another field.
     """
 
+    @concealed
     def __get__(self, instance: Any, owner: type) -> Any:
         """The field's value, made anew of what the payload holds; on the class its expression.
 

@@ -22,6 +22,7 @@ from sqlalchemy.sql.compiler import SQLCompiler, StrSQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
 from assay.encryption.blind_index import BlindIndex
+from assay.encryption.concealment import concealed
 from assay.encryption.errors import BlindIndexError, UnsupportedValueError
 from assay.encryption.index_kinds import Search
 from assay.encryption.sqlalchemy.errors import (
@@ -93,6 +94,7 @@ class SealedExpression(PropComparator[Any]):
             "(to sort, sort these), or name the column of its envelope"
         )
 
+    @concealed
     def operate(self, op: Any, *other: Any, **options: Any) -> ColumnElement[Any]:
         """The criterion for an operator.
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 from sqlalchemy.orm.base import instance_state
 
+from assay.encryption.concealment import concealed
 from assay.encryption.payload import encode_payload
 from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import Contents, envelope_of
@@ -36,6 +37,7 @@ from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
 
 
 @event.listens_for(Sealed, "before_insert", propagate=True)
+@concealed
 def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None:
     """Seal all groups of a row that is about to be inserted.
 
@@ -101,6 +103,7 @@ def _write_whole_row(instance: Any, model: SealedModel) -> None:
 
 
 @event.listens_for(Sealed, "before_update", propagate=True)
+@concealed
 def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> None:
     """Seal the groups of a row in which a field was assigned.
 

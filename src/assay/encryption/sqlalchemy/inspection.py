@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import inspect
 from sqlalchemy.orm import registry
 
+from assay.encryption.concealment import concealed
 from assay.encryption.envelope import EnvelopeOpener
 from assay.encryption.errors import RowIdError
 from assay.encryption.row_address import DEFAULT_GROUP
@@ -112,6 +113,7 @@ def _joined(first: SealedTable, other: SealedTable) -> SealedTable:
     )
 
 
+@concealed
 def open_row(
     keyring: Keyring, model: type, row: Mapping[str, Any], group: str = DEFAULT_GROUP
 ) -> dict[str, object]:

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
+from assay.encryption.concealment import concealed
 from assay.encryption.sqlalchemy.errors import ApproximateSearchError
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
 from assay.encryption.sqlalchemy.searching import conjuncts, criteria_of
@@ -24,6 +25,7 @@ from assay.encryption.sqlalchemy.searching import conjuncts, criteria_of
 _OPTION = "assay_matching"
 
 
+@concealed
 def matching(session: Session, statement: Select[Any], *, limit: int | None = None) -> list[Any]:
     """The instances that a statement really means, in its order.
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.attributes import set_attribute
 from sqlalchemy.orm.base import instance_state
 
+from assay.encryption.concealment import concealed
 from assay.encryption.sqlalchemy.attributes import contents_of
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import (
@@ -32,6 +33,7 @@ MOVE: Any = object()
 """Says that an owner is assigned by `move_to_owner`."""
 
 
+@concealed
 def move_to_owner(instance: Any, owner: object) -> None:
     """Give a row to another owner: it is sealed anew, in all groups, when its session is flushed.
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
+from assay.encryption.concealment import concealed
 from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
@@ -28,6 +29,7 @@ from assay.keys import DataKey
 
 
 @event.listens_for(Session, "do_orm_execute")
+@concealed
 def prepare(execution: ORMExecuteState) -> None:
     """Resolve and seal what a statement says about sealed models.
 

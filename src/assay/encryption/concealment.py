@@ -1,8 +1,9 @@
 """Tracebacks keep their lines and lose their variables, so that no log shows what was sealed.
 
-Loggers and error trackers print tracebacks with the local variables of each frame. The frames
-between the application and the driver hold documents in the clear, so their variables are let go
-before an error leaves a sealed collection. The application's own frames are its own.
+Loggers and error trackers print tracebacks with the local variables of each frame. The frames of
+this room hold values in the clear, so their variables are let go before an error leaves it. The
+application's own frames are its own, and so are those of a library that the application gave values
+in the clear to, such as ``session.execute(insert(Model), rows)``.
 
 Example:
     >>> @concealed
