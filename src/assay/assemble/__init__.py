@@ -9,6 +9,7 @@ Example:
 """
 
 from assay.assemble.datastores import crew, open_adoption, open_store, search_storage
+from assay.assemble.indexes import PlainColumn, measure_declared_indexes, measure_plain_column
 from assay.assemble.platform import (
     VERIFIER_KEY_NAME,
     Platform,
@@ -32,12 +33,15 @@ from assay.assemble.verification import (
 __all__ = [
     "CLAIM_SUFFIX",
     "VERIFIER_KEY_NAME",
+    "PlainColumn",
     "Platform",
     "Verification",
     "bundle",
     "create_keys",
     "crew",
     "drill",
+    "measure_declared_indexes",
+    "measure_plain_column",
     "newest_finished_run",
     "open_adoption",
     "open_platform",

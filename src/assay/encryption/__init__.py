@@ -64,6 +64,15 @@ from assay.encryption.errors import (
     WrongKeyError,
     WrongObjectKeyError,
 )
+from assay.encryption.index_planner import (
+    Distribution,
+    MeasuredColumn,
+    MeasuredIndex,
+    kinds_for,
+    measure_column,
+)
+from assay.encryption.index_sources import PlainValues, measure_plain_values, values_of_file
+from assay.encryption.index_verdict import IndexVerdict, judge_indexes
 from assay.encryption.object_store import (
     MemoryObjectStore,
     ObjectStore,
@@ -91,14 +100,18 @@ __all__ = [
     "BucketError",
     "BucketServiceError",
     "ChangedObjectError",
+    "Distribution",
     "EncryptionError",
     "EnvelopeError",
     "EnvelopeOpener",
     "EnvelopeSealer",
     "ExtendedObjectError",
     "FrozenValueError",
+    "IndexVerdict",
     "KeyClassError",
     "MalformedPayloadError",
+    "MeasuredColumn",
+    "MeasuredIndex",
     "MemoryObjectStore",
     "MissingEnvelopeError",
     "MissingObjectError",
@@ -110,6 +123,7 @@ __all__ = [
     "ObjectStore",
     "ObjectTooLargeError",
     "PayloadError",
+    "PlainValues",
     "Receipt",
     "RecordShapeError",
     "ReplacedObjectError",
@@ -145,9 +159,14 @@ __all__ = [
     "encode_row_id",
     "envelope_key_id",
     "exact",
+    "judge_indexes",
+    "kinds_for",
+    "measure_column",
+    "measure_plain_values",
     "object_key_id",
     "open_object",
     "plain_size_bytes",
     "seal_object",
     "sealed_size_bytes",
+    "values_of_file",
 ]

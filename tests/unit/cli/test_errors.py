@@ -42,7 +42,7 @@ def test_wrong_words_are_told_to_machines_as_well(capsys):
     assert document["exit_code"] == 2
 
 
-@pytest.mark.parametrize("words", [[], ["keys"], ["trust"], ["scan"]])
+@pytest.mark.parametrize("words", [[], ["keys"], ["trust"], ["scan"], ["index"]])
 def test_no_words_show_the_help_and_call_it_no_error(words, capsys):
     assert main(words) == 2
     shown = capsys.readouterr().err

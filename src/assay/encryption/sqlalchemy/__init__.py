@@ -46,6 +46,7 @@ from assay.encryption.sqlalchemy.errors import (
 from assay.encryption.sqlalchemy.inspection import SealedTable, open_row, sealed_tables
 from assay.encryption.sqlalchemy.matching import matching
 from assay.encryption.sqlalchemy.moving import move_to_owner
+from assay.encryption.sqlalchemy.planning import measure_models
 
 # Imported for the events they listen to: mapping a class, flushing, running a statement.
 _LISTENERS = (_mapping, _flushing, _statements)
@@ -81,6 +82,7 @@ __all__ = [
     "digits",
     "exact",
     "matching",
+    "measure_models",
     "move_to_owner",
     "open_row",
     "sealed",
