@@ -22,9 +22,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, and_, bindparam, select, update
+from sqlalchemy import Engine, Select, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from assay.database import DatabaseError
@@ -32,12 +33,19 @@ from assay.database.failures import named_errors
 from assay.encryption.adoption.expand import refuse_unexpanded
 from assay.encryption.adoption.index_values import index_values
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.ranges import Checkpoint, Span, count, key_of, spans, within
+from assay.encryption.adoption.ranges import (
+    Checkpoint,
+    Span,
+    count,
+    key_of,
+    span_parameters,
+    spans,
+    within_parameters,
+)
 from assay.encryption.adoption.store import Store
 from assay.encryption.adoption.sweep import Crew, Job, Tally, sweep
-from assay.encryption.adoption.witness import same, witness
+from assay.encryption.adoption.writing import Writer, Written, held_columns, writer_of
 from assay.encryption.errors import PayloadError, RowIdError
-from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import MappingError
 
 _ATTEMPTS = 5
@@ -108,15 +116,15 @@ def backfill(store: Store, part: Part, crew: Crew, checkpoint: Checkpoint) -> Ba
 
 def seal_span(store: Store, part: Part, span: Span) -> Tally:
     """Seal the rows of a span that have no envelope (steps 1 to 3)."""
-    dialect = store.engine.dialect.name
+    writer = writer_of(part, store.engine.dialect)
     rows = _read(store.engine, part, span)  # 1
     ready, refused, examples = _seal(store, part, rows)  # 2
-    statement, done, twice = _statement(part, dialect), 0, 0
+    done, twice = 0, 0
     if ready:
         try:
-            done = patiently(lambda: _write(store.engine, statement, ready))  # 3
+            done = patiently(lambda: _write(store.engine, writer, ready))  # 3
         except IntegrityError:
-            done, twice = _write_singly(store.engine, statement, ready)
+            done, twice = _write_singly(store.engine, writer, ready)
     if twice:
         refused["a value that must be unique is there already"] = twice
     return Tally(len(rows), done, len(ready) - done - twice, refused, examples)
@@ -146,88 +154,87 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def _read(engine: Engine, part: Part, span: Span) -> list[Any]:
-    """Keys, owner, fields and witnesses of the unsealed rows of a span, in this order."""
-    dialect = engine.dialect.name
-    watched = _watched(part)
-    statement = (
+    """Keys, owner and fields of the unsealed rows of a span, then the same as it is stored."""
+    statement = _reading(part, engine.dialect.name, span.after is None)
+    with named_errors(f"read rows of {part.name}"), engine.connect() as connection:
+        return list(connection.execute(statement, span_parameters(span)).all())
+
+
+@lru_cache(maxsize=64)
+def _reading(part: Part, dialect: str, first: bool) -> Select[Any]:
+    return (
         select(
             *(column.label(f"k{at}") for at, column in enumerate(part.keys)),
             part.owner.label("o"),
             *(column.label(f"f{at}") for at, column in enumerate(part.plaintext.values())),
-            *(witness(column, dialect).label(f"w{at}") for at, column in enumerate(watched)),
+            *held_columns(part, dialect),
         )
-        .where(part.envelope.is_(None), within(part, span))
+        .where(part.envelope.is_(None), within_parameters(part, first=first))
         .order_by(*part.keys)
     )
-    with named_errors(f"read rows of {part.name}"), engine.connect() as connection:
-        return list(connection.execute(statement).all())
-
-
-def _watched(part: Part) -> list[Any]:
-    return [part.owner, *part.plaintext.values()]
 
 
 def _seal(
     store: Store, part: Part, rows: Sequence[Any]
-) -> tuple[list[dict[str, object]], dict[str, int], tuple[Any, ...]]:
-    ready: list[dict[str, object]] = []
+) -> tuple[list[Written], dict[str, int], tuple[Any, ...]]:
+    ready: list[Written] = []
     refused: Counter[str] = Counter()
     examples = []
+    owners: dict[object, _Owner] = {}
+    at = len(part.keys)
     for row in rows:
         try:
-            ready.append(_sealed(store, part, row))
+            owner = owners.get(row[at])
+            if owner is None:
+                owner = owners[row[at]] = _Owner(store, part, row[at])
+            ready.append(owner.seal(row))
         except _OF_THE_ROW as exc:
             refused[type(exc).__name__] += 1
             examples.append(key_of(row, part))
     return ready, dict(refused), tuple(examples[:5])
 
 
-def _sealed(store: Store, part: Part, row: Any) -> dict[str, object]:
-    """The parameters of one UPDATE."""
-    model, width = part.model, len(part.keys)
-    key = key_of(row, part)
-    owner = model.owner_of(row[width])
-    values = row[width + 1 : width + 1 + len(part.plaintext)]
-    witnesses = row[width + 1 + len(part.plaintext) :]
-    fields = {
-        field.name: field.accept(value)
-        for field, value in zip(part.group.fields, values, strict=True)
-    }
-    part.group.complete(fields)
-    rows = store.keys.rows(part.group, owner)
-    row_id = model.row_id_of(key)
-    envelope = rows.envelope(fields, row_id, rows.current_key())
-    indexes = index_values(store, part, owner, fields)
-    return {
-        "e": Contents({}, envelope, rows.place(row_id)),
-        **{f"k{at}": piece for at, piece in enumerate(key)},
-        **{f"w{at}": held for at, held in enumerate(witnesses)},
-        **{f"i{at}": indexes[name] for at, name in enumerate(part.indexes)},
-    }
+class _Owner:
+    """What is the same for all rows of an owner in a batch, worked out once."""
+
+    def __init__(self, store: Store, part: Part, value: object) -> None:
+        self._store, self._part = store, part
+        self._name = part.model.owner_of(value)
+        self._rows = store.keys.rows(part.group, self._name)
+        self._key = self._rows.current_key()
+        self._accept = [(each.name, each.accept) for each in part.group.fields]
+        self._from = len(part.keys) + 1
+        self._until = self._from + len(part.plaintext)
+
+    def seal(self, row: Any) -> Written:
+        """A row as `_read` has it, as it is written."""
+        part = self._part
+        fields = {
+            name: accept(value)
+            for (name, accept), value in zip(
+                self._accept, row[self._from : self._until], strict=True
+            )
+        }
+        part.group.complete(fields)
+        row_id = part.model.row_id_of(row[: self._from - 1])
+        envelope = self._rows.envelope(fields, row_id, self._key)
+        if not part.indexes:
+            return (envelope, *row[self._until :])
+        found = index_values(self._store, part, self._name, fields)
+        return (envelope, *(found[name] for name in part.indexes), *row[self._until :])
 
 
-def _statement(part: Part, dialect: str) -> Any:
-    here = and_(*(c == bindparam(f"k{at}", type_=c.type) for at, c in enumerate(part.keys)))
-    unchanged = (same(c, dialect, f"w{at}") for at, c in enumerate(_watched(part)))
-    indexes = {c: bindparam(f"i{at}", type_=c.type) for at, c in enumerate(part.indexes.values())}
-    return (
-        update(part.table)
-        .where(here, part.envelope.is_(None), *unchanged)
-        .values({part.envelope: bindparam("e", type_=part.envelope.type), **indexes})
-    )
-
-
-def _write(engine: Engine, statement: Any, rows: list[dict[str, object]]) -> int:
+def _write(engine: Engine, writer: Writer, rows: Sequence[Written]) -> int:
     with engine.begin() as connection:
-        return int(connection.execute(statement, rows).rowcount)
+        return writer.write(connection, rows)
 
 
-def _write_singly(engine: Engine, statement: Any, rows: list[dict[str, object]]) -> tuple[int, int]:
+def _write_singly(engine: Engine, writer: Writer, rows: Sequence[Written]) -> tuple[int, int]:
     """The same row by row, when a constraint refuses one: how many were written, and refused."""
     done = refused = 0
     for row in rows:
         try:
-            done += patiently(lambda row=row: _write(engine, statement, [row]))  # type: ignore[misc]  # mypy cannot infer a default's type
+            done += patiently(lambda row=row: _write(engine, writer, [row]))  # type: ignore[misc]  # mypy cannot infer a default's type
         except IntegrityError:
             refused += 1
     return done, refused

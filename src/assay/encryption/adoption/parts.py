@@ -19,9 +19,11 @@ from assay.encryption.sqlalchemy import sealed_tables
 from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """What is sealed together, and where it stands in the table.
+
+    A part is equal to itself only, so that what is worked out for it can be kept.
 
     Attributes:
         model: the sealed model.

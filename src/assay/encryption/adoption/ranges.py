@@ -8,13 +8,24 @@ Example:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, and_, func, literal, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    and_,
+    bindparam,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+)
 
 from assay.core import write_atomically
 from assay.database.failures import named_errors
@@ -25,6 +36,7 @@ Key = tuple[object, ...]
 """A primary key: a UUID, integer or text for each of its columns."""
 
 _FORMAT = 1
+_SAVED_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,26 @@ class Span:
 def within(part: Part, span: Span) -> ColumnElement[bool]:
     """The criterion for the rows of a span."""
     return and_(_beyond(part, span.after), ~_beyond(part, span.until))
+
+
+def within_parameters(part: Part, *, first: bool) -> ColumnElement[bool]:
+    """The same criterion for any span, which `span_parameters` gives its values.
+
+    Args:
+        part: whose table.
+        first: whether it is for spans that begin with the table's first row.
+    """
+    after, until = (
+        [bindparam(f"{end}_{at}", type_=c.type) for at, c in enumerate(part.keys)]
+        for end in ("after", "until")
+    )
+    return and_(true() if first else _greater(part, after), ~_greater(part, until))
+
+
+def span_parameters(span: Span) -> dict[str, object]:
+    """What the parameters of `within_parameters` stand for."""
+    ends = (("after", span.after or ()), ("until", span.until))
+    return {f"{end}_{at}": value for end, key in ends for at, value in enumerate(key)}
 
 
 def spans(
@@ -73,15 +105,18 @@ def spans(
             select(*part.keys)
             .where(_beyond(part, after), true() if wanted is None else wanted)
             .order_by(*part.keys)
-            .limit(batch_rows)
         )
         with named_errors(f"read keys of {part.name}"), engine.connect() as connection:
-            found = connection.execute(keys).all()
-        if not found:
+            last = connection.execute(keys.offset(batch_rows - 1).limit(1)).first()
+            rows = batch_rows
+            if last is None:
+                found = connection.execute(keys.limit(batch_rows)).all()
+                rows, last = len(found), found[-1] if found else None
+        if last is None:
             return
-        last = tuple(found[-1])
-        yield Span(after, last), len(found)
-        after = last
+        until = tuple(last)
+        yield Span(after, until), rows
+        after = until
 
 
 def count(engine: Engine, part: Part, wanted: ColumnElement[bool] | None = None) -> int:
@@ -100,7 +135,12 @@ def count(engine: Engine, part: Part, wanted: ColumnElement[bool] | None = None)
 def _beyond(part: Part, key: Key | None) -> ColumnElement[bool]:
     if key is None:
         return true()
-    values = [literal(v, column.type) for v, column in zip(key, part.keys, strict=True)]
+    return _greater(
+        part, [literal(v, column.type) for v, column in zip(key, part.keys, strict=True)]
+    )
+
+
+def _greater(part: Part, values: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
     if len(values) == 1:
         return part.keys[0] > values[0]
     return tuple_(*part.keys) > tuple_(*values)
@@ -112,11 +152,16 @@ class Checkpoint:
     Args:
         path: the file; readable by its owner only, because a primary key may tell something.
         part: what is worked on.
+        monotonic: seconds that never go back.
     """
 
-    def __init__(self, path: Path, part: Part) -> None:
+    def __init__(
+        self, path: Path, part: Part, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._path = path
         self._part = part
+        self._monotonic = monotonic
+        self._due = monotonic()
 
     def load(self) -> Key | None:
         """The last key before which all is done, or None.
@@ -138,7 +183,10 @@ class Checkpoint:
         )
 
     def save(self, after: Key) -> None:
-        """Everything up to this key is done."""
+        """Everything up to this key is done. Written once a second: it is flushed to the disk."""
+        if self._monotonic() < self._due:
+            return
+        self._due = self._monotonic() + _SAVED_EVERY_SECONDS
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         pieces = [_key_to_json(piece) for piece in after]
         document = {"format": _FORMAT, "part": self._part.name, "after": pieces}

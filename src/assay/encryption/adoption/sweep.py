@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import lru_cache
 from uuid import uuid4
 
 from assay.core import Progress, SilentProgress
@@ -112,8 +113,9 @@ class Job:
         return self.task(store, part_called(store.base, self.part), span)
 
 
+@lru_cache(maxsize=64)
 def part_called(base: object, name: str) -> Part:
-    """A part by its name.
+    """A part by its name, the same one each time.
 
     Raises:
         NothingToAdoptError: there is none.

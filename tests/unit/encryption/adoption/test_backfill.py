@@ -161,6 +161,17 @@ def test_a_checkpoint_of_another_table_is_refused(expanded):
             Checkpoint(path, expanded.parts[0]).load()
 
 
+def test_the_checkpoint_is_written_once_a_second(expanded):
+    moments = iter([0.0, 0.0, 0.0, 0.9, 1.0, 1.0])
+    path, key = expanded.folder / "c.json", UUID(int=1)
+    checkpoint = Checkpoint(path, expanded.parts[0], lambda: next(moments))
+    checkpoint.save((key,))
+    checkpoint.save((UUID(int=2),))
+    assert checkpoint.load() == (key,)
+    checkpoint.save((UUID(int=3),))
+    assert checkpoint.load() == (UUID(int=3),)
+
+
 def test_without_the_trigger_nothing_is_sealed(shop, executor):
     store = Store(shop.engine, shop.keyring, shop.Base)
     with pytest.raises(NotExpandedError, match="column sealed"):

@@ -1,0 +1,181 @@
+"""Writing envelopes into rows that still are as they were read, a batch in one go.
+
+Each row is named by its primary key, and written only where it has no envelope and where owner and
+columns in the clear are what was read, to the last byte (`witness`). PostgreSQL gets a batch as one
+JSON document and one UPDATE, which compares each row with what it holds at that moment, also when
+it had to wait for another writer: https://www.postgresql.org/docs/current/transaction-iso.html.
+SQLite gets one UPDATE, prepared once, for each row.
+
+Example:
+    >>> writer = writer_of(part, engine.dialect)                       # doctest: +SKIP
+    >>> writer.write(connection, [(envelope, *indexes, *held)])        # doctest: +SKIP
+    1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.types import NullType
+
+from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.witness import same, witness
+
+_DOCUMENT_BYTES = 4 * 2**20
+"""About how long a JSON document gets before the next one begins."""
+
+Written = tuple[Any, ...]
+"""An envelope, the blind indexes as in `Part.indexes`, and what `held_columns` read."""
+
+
+class Writer(Protocol):
+    """Writes envelopes into rows that still are as they were read."""
+
+    def write(self, connection: Connection, rows: Sequence[Written]) -> int:
+        """How many rows were as they were read, and have their envelope now."""
+
+
+def held_columns(part: Part, dialect: str) -> list[Any]:
+    """Keys, owner and columns in the clear exactly as they are stored."""
+    held = [*part.keys, part.owner, *part.plaintext.values()]
+    return [witness(each, dialect).label(f"h{at}") for at, each in enumerate(held)]
+
+
+@lru_cache(maxsize=64)
+def writer_of(part: Part, dialect: Dialect) -> Writer:
+    """What writes the envelopes of a part, the same one each time."""
+    kind = _PostgresqlWriter if dialect.name == "postgresql" else _RowWriter
+    return kind(part, dialect)
+
+
+class _Columns:
+    """The sealed columns of a row that is written."""
+
+    def __init__(self, part: Part, dialect: Dialect) -> None:
+        self.count = 1 + len(part.indexes)
+        indexes: Any = part.indexes.values()
+        self._admit = [each.type.bind_processor(dialect) for each in indexes]
+
+    def admitted(self, row: Written) -> Written:
+        """The row with each blind index as its column admits it and as the driver takes it."""
+        if not self._admit:
+            return row
+        indexes = (admit(each) for admit, each in zip(self._admit, row[1:], strict=False))
+        return (row[0], *indexes, *row[self.count :])
+
+
+class _PostgresqlWriter:
+    def __init__(self, part: Part, dialect: Dialect) -> None:
+        self._columns = _Columns(part, dialect)
+        keys = len(part.keys)
+        self._names = [
+            "e",
+            *(f"i{at}" for at in range(len(part.indexes))),
+            *(f"h{at}" for at in range(keys + 1 + len(part.plaintext))),
+        ]
+        batch = (
+            func.json_to_recordset(cast(bindparam("batch", type_=Text()), JSON))
+            .table_valued(*(column(name, Text()) for name in self._names))
+            .render_derived(name="batch", with_types=True)
+        )
+        watched = [part.owner, *part.plaintext.values()]
+        self._statement = (
+            update(part.table)
+            .where(
+                *(c == cast(batch.c[f"h{at}"], c.type) for at, c in enumerate(part.keys)),
+                part.envelope.is_(None),
+                *(
+                    witness(c, "postgresql").is_not_distinct_from(batch.c[f"h{keys + at}"])
+                    for at, c in enumerate(watched)
+                ),
+            )
+            .values(
+                {
+                    c: cast(batch.c[name], c.type)
+                    for c, name in zip(part.sealed_columns, self._names, strict=False)
+                }
+            )
+        )
+
+    def write(self, connection: Connection, rows: Sequence[Written]) -> int:
+        """One UPDATE for as many rows as fit into a document."""
+        return sum(
+            int(connection.execute(self._statement, {"batch": document}).rowcount)
+            for document in self._documents(rows)
+        )
+
+    def _documents(self, rows: Sequence[Written]) -> Iterator[str]:
+        pieces: list[bytes] = []
+        size = 0
+        columns = self._columns
+        for row in map(columns.admitted, rows):
+            sealed = [_literal(value) for value in row[: columns.count]]
+            piece = _encode(dict(zip(self._names, (*sealed, *row[columns.count :]), strict=True)))
+            pieces.append(piece)
+            size += len(piece)
+            if size > _DOCUMENT_BYTES:
+                yield f"[{b','.join(pieces).decode()}]"
+                pieces, size = [], 0
+        if pieces:
+            yield f"[{b','.join(pieces).decode()}]"
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _literal(value: Any) -> str | None:
+    """Bytes, or a list of them, as PostgreSQL's text form of ``bytea`` and ``bytea[]``."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return "{" + ",".join(f'"\\\\x{each.hex()}"' for each in value) + "}"
+    return "\\x" + str(value.hex())
+
+
+class _RowWriter:
+    def __init__(self, part: Part, dialect: Dialect) -> None:
+        self._columns = _Columns(part, dialect)
+        keys, name = len(part.keys), dialect.name
+        here = (
+            type_coerce(c, NullType()) == bindparam(f"h{at}", type_=NullType())
+            for at, c in enumerate(part.keys)
+        )
+        watched = [part.owner, *part.plaintext.values()]
+        unchanged = (same(c, name, f"h{keys + at}") for at, c in enumerate(watched))
+        values = {
+            c: bindparam(f"s{at}", type_=NullType()) for at, c in enumerate(part.sealed_columns)
+        }
+        compiled: Any = (
+            update(part.table)
+            .where(and_(*here), part.envelope.is_(None), *unchanged)
+            .values(values)
+            .compile(dialect=dialect)
+        )
+        names = [
+            *(f"s{at}" for at in range(len(values))),
+            *(f"h{at}" for at in range(keys + len(watched))),
+        ]
+        self._text = str(compiled)
+        self._in_order = itemgetter(*(names.index(each) for each in compiled.positiontup))
+
+    def write(self, connection: Connection, rows: Sequence[Written]) -> int:
+        """One UPDATE for each row, by the driver's own loop."""
+        in_order = [self._in_order(row) for row in map(self._columns.admitted, rows)]
+        return int(connection.exec_driver_sql(self._text, in_order).rowcount)
