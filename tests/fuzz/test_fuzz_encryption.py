@@ -17,16 +17,21 @@ from assay.encryption import (
     EnvelopeError,
     EnvelopeOpener,
     EnvelopeSealer,
+    FilePlace,
     ObjectError,
     PayloadError,
     RowAddress,
+    SealedFileError,
     SealedObject,
     decode_payload,
     encode_payload,
     envelope_key_id,
     open_object,
     seal_object,
+    unwrap_file_key,
+    wrap_file_key,
 )
+from assay.encryption.parquet_footer import refuse_clear_columns, refuse_other_algorithm
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 KEYRING = Keyring(MemoryKeyService(), MemoryDataKeyTable())
@@ -44,6 +49,11 @@ def _sealed_object(plain: bytes) -> bytes:
 
 ENVELOPE = SEALER.seal(KEY, ADDRESS, {"text": "Dear Ada"})
 OBJECT = _sealed_object(b"Dear Ada")
+FILES_KEY = KEYRING.current("tenant-1", DataKeyClass.FILES)
+FILE = FilePlace("tenant-1", "documents")
+TOKEN = wrap_file_key(FILES_KEY, bytes(32), FILE).encode()
+CRYPTO_METADATA = bytes.fromhex("1c1c2801610000") + b"\x18\x03key" + b"\0"
+FOOTER = bytes.fromhex("491c192c8c1c0000008c1c000000" + "0000")
 
 
 def fuzz_envelope(data: bytes) -> None:
@@ -85,10 +95,30 @@ def fuzz_object(data: bytes) -> None:
     assert results == ([b"Dear Ada"] * 2 if data == OBJECT else [None] * 2)
 
 
+def fuzz_file_key(data: bytes) -> None:
+    """Text in a Parquet file's key metadata: only the token itself is unwrapped."""
+    try:
+        found = unwrap_file_key(FILES_KEY, data.decode("latin-1"), FILE)
+    except SealedFileError:
+        assert data != TOKEN
+    else:
+        assert data == TOKEN
+        assert found == bytes(32)
+
+
+def fuzz_footer(data: bytes) -> None:
+    """Bytes where a Parquet file's crypto metadata and footer stand: read, or a named error."""
+    for refuse in (refuse_other_algorithm, refuse_clear_columns):
+        try:
+            refuse(data)
+        except SealedFileError:
+            continue
+
+
 def fuzz(data: bytes) -> None:
     """The first byte chooses the parser."""
-    targets = (fuzz_envelope, fuzz_payload, fuzz_object)
-    targets[data[0] % 3 if data else 0](data[1:])
+    targets = (fuzz_envelope, fuzz_payload, fuzz_object, fuzz_file_key, fuzz_footer)
+    targets[data[0] % 5 if data else 0](data[1:])
 
 
 def changed(original: bytes) -> st.SearchStrategy[bytes]:
@@ -159,6 +189,21 @@ def test_any_bytes_as_payload(data: bytes) -> None:
 @example(OBJECT)
 def test_any_bytes_as_object(data: bytes) -> None:
     fuzz_object(data)
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.binary(max_size=120), changed(TOKEN)))
+@example(TOKEN)
+def test_any_bytes_as_file_key(data: bytes) -> None:
+    fuzz_file_key(data)
+
+
+@settings(max_examples=600)
+@given(st.one_of(st.binary(max_size=120), changed(CRYPTO_METADATA), changed(FOOTER)))
+@example(CRYPTO_METADATA)
+@example(FOOTER)
+def test_any_bytes_as_footer(data: bytes) -> None:
+    fuzz_footer(data)
 
 
 @given(st.binary(max_size=80))

@@ -9,6 +9,7 @@ XAES-256-GCM are those of https://c2sp.org/XAES-256-GCM; they are checked, not m
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -25,6 +26,7 @@ from assay.core import DataKeyClass
 from assay.encryption import (
     BlindIndex,
     EnvelopeSealer,
+    FilePlace,
     RowAddress,
     Transform,
     casefold,
@@ -33,6 +35,7 @@ from assay.encryption import (
     encode_row_id,
     exact,
     seal_object,
+    wrap_file_key,
 )
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import prefix_of
@@ -606,11 +609,75 @@ def object_vectors() -> dict[str, Any]:
     }
 
 
+def file_key_vectors() -> dict[str, Any]:
+    """Wrapped file keys, and changes to the first one that are refused."""
+    random, file_key = stream("assay vectors file keys"), stream("assay vectors file key")(32)
+    cases = []
+    for name, owner, dataset, file in (
+        ("not-bound-to-a-name", "tenant-1", "documents", ""),
+        ("bound-to-a-name", "tenant-1", "documents", "2026/7.parquet"),
+        ("beyond-ascii", "tenant-2", "räksmörgås", "ö"),
+    ):
+        key, place = key_of(owner, DataKeyClass.FILES), FilePlace(owner, dataset, file)
+        cases.append(
+            {
+                "name": name,
+                "owner": owner,
+                "dataset": dataset,
+                "file": file,
+                "master_key_id": key.key_id.hex(),
+                "associated_data": place.associated_data().hex(),
+                "file_key": file_key.hex(),
+                "token": wrap_file_key(key, file_key, place, random=random),
+            }
+        )
+    raw = base64.b64decode(cases[0]["token"])
+
+    def changed(position: int) -> str:
+        flipped = bytearray(raw)
+        flipped[position] ^= 1
+        return base64.b64encode(flipped).decode()
+
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = letters[letters.index(cases[0]["token"][-2]) ^ 1]
+    other_spelling = f"{cases[0]['token'][:-2]}{last}="  # an unused bit is set
+    wrong, tampered = {"error": "WrongFileKeyError"}, {"error": "TamperedFileError"}
+    unknown = {"error": "UnknownFileKeyVersionError"}
+    return {
+        "specification": "spec/parquet.md",
+        "keys": [
+            {"owner": owner, "key_id": each.key_id.hex(), "material": each.material.hex()}
+            for owner in ("tenant-1", "tenant-2")
+            for each in [key_of(owner, DataKeyClass.FILES)]
+        ],
+        "cases": cases,
+        "refused": [
+            {"name": "empty", "token": "", **tampered},
+            {"name": "not-base64", "token": "=" + cases[0]["token"], **tampered},
+            {"name": "another-spelling", "token": other_spelling, **tampered},
+            {"name": "version", "token": changed(0), **unknown},
+            {"name": "suite", "token": changed(1), **unknown},
+            {"name": "nonce", "token": changed(2), **tampered},
+            {"name": "ciphertext", "token": changed(26), **tampered},
+            {"name": "tag", "token": changed(73), **tampered},
+            {"name": "cut-off", "token": base64.b64encode(raw[:-1]).decode(), **tampered},
+            {"name": "extended", "token": base64.b64encode(raw + b"\0").decode(), **tampered},
+            {"name": "other-dataset", "dataset": "letters", **tampered},
+            {"name": "other-file", "file": "2026/8.parquet", **tampered},
+            {"name": "other-owner", "owner": "tenant-2", **wrong},
+            {"name": "other-key", "master_key_id": cases[2]["master_key_id"], **wrong},
+            {"name": "upper-case-key-id", "master_key_id": "AB" * 16, **tampered},
+            {"name": "no-key-id", "master_key_id": "kek", **tampered},
+        ],
+    }
+
+
 VECTORS: dict[str, Callable[[], dict[str, Any]]] = {
     "xaes-256-gcm.json": xaes_vectors,
     "row-envelope.json": row_vectors,
     "blind-index.json": index_vectors,
     "sealed-object.json": object_vectors,
+    "file-key.json": file_key_vectors,
 }
 
 

@@ -44,7 +44,7 @@ class Stores:
 
     def make_keys(self, tenant_id: str) -> None:
         """Make a tenant's data keys, before the first row or object needs one."""
-        for key_class in DataKeyClass:
+        for key_class in (DataKeyClass.ROWS, DataKeyClass.INDEXES, DataKeyClass.OBJECTS):
             self.keyring.current(tenant_id, key_class)
 
 

@@ -23,6 +23,7 @@ class DataKeyClass(StrEnum):
     ROWS = "rows"
     INDEXES = "indexes"
     OBJECTS = "objects"
+    FILES = "files"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Table ``assay_data_keys``, made when it is missing; primary key (owner, key_clas
 column      type    meaning
 =========== ======= ===================================================
 owner       text    whose data the key seals
-key_class   text    "rows", "indexes" or "objects"
+key_class   text    "rows", "indexes", "objects" or "files"
 version     integer 1, then counting up
 key_id      bytes   16, the commitment of ``spec/data-keys.md``
 kek         text    URI of the KEK, without secrets

@@ -38,6 +38,13 @@
     │   ├── UnsupportedConditionError   the server would overwrite although told not to
     │   ├── BucketAccessError        the server refused us
     │   └── BucketServiceError       the server cannot be reached, or failed
+    ├── SealedFileError            a Parquet file (spec/parquet.md)
+    │   ├── PlaintextFileError       a file, a footer or a column in the clear
+    │   ├── WrongFileKeyError        sealed under another owner's data key
+    │   ├── UnknownFileKeyVersionError   a wrapped key that this release does not know
+    │   ├── TamperedFileError        altered, cut off, or another file
+    │   ├── ReplacedFileError        authentic, but not the sealing that was asked for
+    │   └── UnsupportedFileError     a schema, a column or a name that it cannot have
     └── sqlalchemy.MappingError    sealed models (assay.encryption.sqlalchemy.errors)
 
 No message holds a key, a value or the bytes of an envelope.
@@ -202,3 +209,31 @@ class BucketAccessError(BucketError):
 
 class BucketServiceError(BucketError):
     """The server cannot be reached, or failed."""
+
+
+class SealedFileError(EncryptionError):
+    """A sealed Parquet file cannot be written or does not open."""
+
+
+class PlaintextFileError(SealedFileError):
+    """The file, its footer or one of its columns is in the clear, where all should be sealed."""
+
+
+class WrongFileKeyError(SealedFileError):
+    """The file's key was wrapped under a data key that its owner does not have."""
+
+
+class UnknownFileKeyVersionError(SealedFileError):
+    """A wrapped file key has a version or suite that is not known here."""
+
+
+class TamperedFileError(SealedFileError):
+    """The file was altered or cut off, is another data set's or name's, or no Parquet file."""
+
+
+class ReplacedFileError(SealedFileError):
+    """The file is authentic, but of another sealing than the one that was asked for."""
+
+
+class UnsupportedFileError(SealedFileError):
+    """A schema, a column or a name is not one that the sealed file has or can have."""

@@ -14,6 +14,8 @@ from assay.encryption import (
     BlindIndex,
     EnvelopeOpener,
     EnvelopeSealer,
+    FileKeys,
+    FilePlace,
     RowAddress,
     WrongKeyError,
     casefold,
@@ -25,6 +27,7 @@ from assay.encryption import (
     exact,
     open_object,
     seal_object,
+    wrap_file_key,
 )
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import prefix_of
@@ -254,4 +257,29 @@ def test_refused_objects(generator, vectors, objects) -> None:
         changed = io.BytesIO(_changed(objects[case["of"]], case))
         with pytest.raises(room.EncryptionError) as raised:
             list(open_object(generator.FixedKeys(), changed, **place))
+        assert type(raised.value).__name__ == case["error"], case["name"]
+
+
+def test_file_keys(generator, vectors) -> None:
+    random = generator.stream("assay vectors file keys")
+    for case in vectors("file-key")["cases"]:
+        place = FilePlace(case["owner"], case["dataset"], case["file"])
+        key = generator.key_of(case["owner"], DataKeyClass.FILES)
+        assert place.associated_data().hex() == case["associated_data"], case["name"]
+        token = wrap_file_key(key, bytes.fromhex(case["file_key"]), place, random=random)
+        assert token == case["token"], case["name"]
+        keys = FileKeys(generator.FixedKeys(), place)
+        assert keys.unwrap(token, case["master_key_id"]).hex() == case["file_key"], case["name"]
+
+
+def test_refused_file_keys(generator, vectors) -> None:
+    file = vectors("file-key")
+    assert len(file["refused"]) >= 15
+    for change in file["refused"]:
+        case = {**file["cases"][0], **change}
+        keys = FileKeys(
+            generator.FixedKeys(), FilePlace(case["owner"], case["dataset"], case["file"])
+        )
+        with pytest.raises(room.EncryptionError) as raised:
+            keys.unwrap(case["token"], case["master_key_id"])
         assert type(raised.value).__name__ == case["error"], case["name"]
