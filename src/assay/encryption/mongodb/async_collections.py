@@ -108,7 +108,7 @@ class AsyncSealedCollection:
     ) -> AsyncSealedCursor:
         """Aggregate over fields in the clear; a first ``$match`` may compare blind indexes."""
         passed = checked("aggregate", options, AGGREGATING)
-        rewritten = Pipeline.of(self._plans.filters, self.declared, pipeline)
+        rewritten = Pipeline.of(self._plans.filters, self.declared, pipeline, passed)
         cursor = await self._collection.aggregate(rewritten.sent, **passed)
         opened = self._plans.documents.open if rewritten.gives_documents else dict
         return AsyncSealedCursor(cursor, self.declared, opened)

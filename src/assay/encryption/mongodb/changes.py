@@ -66,7 +66,7 @@ class Changes:
         """Delete a document and return it. One that does not open is not deleted."""
         passed = checked("find_one_and_delete", options, MODIFYING - {"return_document"})
         refuse_order(self.declared, passed.get("sort"), "a sort")
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         wanted = Projection.of(self.declared, projection)
         groups = list(self.declared.groups.values())
         for _ in range(ATTEMPTS):
@@ -87,7 +87,7 @@ class Changes:
         passed = checked("update_one", options, UPDATING)
         refuse_order(self.declared, passed.get("sort"), "a sort")
         change = Change.of(self.declared, update)
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         if passed.pop("upsert", False):
             document = change.inserted(given or {})
             return (
@@ -102,7 +102,7 @@ class Changes:
         passed = checked("update_many", options, UPDATING - {"sort"})
         refuse_upsert("update_many", passed)
         change = Change.of(self.declared, update)
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         if not change.is_sealed:
             if not change.clear:
                 count = yield Call("count_documents", (condition,), {})
@@ -132,7 +132,7 @@ class Changes:
         """Replace one document by another of the same owner and ``_id``."""
         passed = checked("replace_one", options, UPDATING - {"array_filters"})
         refuse_order(self.declared, passed.get("sort"), "a sort")
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         if passed.pop("upsert", False):
             named = {ID: given[ID]} if given and _is_value(given.get(ID)) else {}
             return (
@@ -151,7 +151,7 @@ class Changes:
         passed = checked("find_one_and_update", options, MODIFYING)
         refuse_order(self.declared, passed.get("sort"), "a sort")
         change = Change.of(self.declared, update)
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         wanted = Projection.of(self.declared, projection)
         sending = self._projected(projection, wanted, passed)
         if not change.is_sealed:
@@ -178,7 +178,7 @@ class Changes:
         """Replace one document and return it as it was, or as it is."""
         passed = checked("find_one_and_replace", options, MODIFYING - {"array_filters"})
         refuse_order(self.declared, passed.get("sort"), "a sort")
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         wanted = Projection.of(self.declared, projection)
         groups = list(self.declared.groups.values())
         sending = self._projected(projection, wanted, pinned(passed))
@@ -204,7 +204,7 @@ class Changes:
                 "expected an owner in a field of its own, found it in _id, which never changes; "
                 "insert a new document and delete the old one"
             )
-        condition = self.filters.rewrite(given)
+        condition = self.filters.rewrite(given, passed)
         groups = list(declared.groups.values())
         for _ in range(ATTEMPTS):
             found = yield from self._look(condition, groups, passed)
@@ -238,7 +238,7 @@ class Changes:
     ) -> dict[str, Any]:
         """Matches the document that was found, while its owner and envelopes are the same."""
         names = [ID, self.declared.owner, *(group.envelope_field for group in groups)]
-        return {"$and": [condition, {name: found[name] for name in names}]}
+        return {"$and": [condition, {name: found.get(name) for name in names}]}
 
     def _update_one(
         self, condition: Mapping[str, Any], change: Change, options: Mapping[str, Any]

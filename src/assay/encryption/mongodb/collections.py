@@ -103,7 +103,7 @@ class SealedCollection:
     def aggregate(self, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> SealedCursor:
         """Aggregate over fields in the clear; a first ``$match`` may compare blind indexes."""
         passed = checked("aggregate", options, AGGREGATING)
-        rewritten = Pipeline.of(self._plans.filters, self.declared, pipeline)
+        rewritten = Pipeline.of(self._plans.filters, self.declared, pipeline, passed)
         cursor = self._collection.aggregate(rewritten.sent, **passed)
         opened = self._plans.documents.open if rewritten.gives_documents else dict
         return SealedCursor(cursor, self.declared, opened)

@@ -3,7 +3,7 @@
 Specification: ``spec/blind-index.md``, "Searching".
 
 Example:
-    >>> Filters(documents).rewrite({"tenant_id": "north", "owner_email": "ada@example.com"})  # doctest: +SKIP
+    >>> Filters(documents).rewrite({"tenant_id": "north", "owner_email": "ada@example.com"}, {})  # doctest: +SKIP
     {'tenant_id': 'north', 'owner_email_index': {'$in': [b'...']}}
 """  # noqa: E501 - an example
 
@@ -37,6 +37,9 @@ _COMPARING: dict[str, tuple[str, bool]] = {
 
 _Owners = Sequence[str] | None
 
+_ANYBODY: Sequence[str] = ["anybody"]
+"""Says that what stands in the filter does not tell whose documents can match."""
+
 
 class Filters:
     """Rewrites filters.
@@ -49,11 +52,14 @@ class Filters:
         self._documents = documents
         self._declared = documents.declared
 
-    def rewrite(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    def rewrite(
+        self, given: Mapping[str, Any] | None, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The filter as it is sent: no sealed field and none of its values stands in it.
 
         A comparison beside one of the owner is searched under this owner's index keys. Otherwise
-        all owners who have an index key are tried.
+        all owners who have an index key are tried; also with a collation, by which the owner may
+        equal others than the one that is named.
 
         Raises:
             SealedExpressionError: an operator that a sealed field does not have.
@@ -62,7 +68,7 @@ class Filters:
             UnsupportedValueError: the transform of an index does not accept a value.
             TooManyOwnersError: the filter does not say whose documents it means.
         """
-        return self._rewrite(given or {}, None)
+        return self._rewrite(given or {}, None if options.get("collation") is None else _ANYBODY)
 
     def _rewrite(self, given: Mapping[str, Any], owners: _Owners) -> dict[str, Any]:
         if not isinstance(given, Mapping):
@@ -70,8 +76,9 @@ class Filters:
                 f"expected a filter that is a mapping, found {type(given).__name__}"
             )
         refuse_raw(self._declared, map(top, given))
-        known = self._owners_beside(given)
-        owners = owners if known is None else known
+        if owners is not _ANYBODY:
+            known = self._owners_beside(given)
+            owners = owners if known is None else known
         sent: dict[str, Any] = {}
         further: list[dict[str, Any]] = []
         for name, condition in given.items():
@@ -125,7 +132,7 @@ class Filters:
         sought = [value for value in values if value is not None]
         if len(sought) < len(values):
             wanted.append(None)
-        if sought and owners is None:
+        if sought and (owners is None or owners is _ANYBODY):
             owners = self._all_owners(name)
         for value in sought:
             self._declared.indexes[name].transform(value)

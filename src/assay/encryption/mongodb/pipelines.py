@@ -20,6 +20,7 @@ from assay.encryption.mongodb.errors import (
     UnsupportedOperationError,
 )
 from assay.encryption.mongodb.filters import Filters, refuse_named
+from assay.encryption.mongodb.projections import keeps
 
 _KEEPING = frozenset(
     {"$match", "$sort", "$limit", "$skip", "$sample", "$addFields", "$set", "$unset", "$unwind"}
@@ -44,7 +45,11 @@ class Pipeline:
 
     @classmethod
     def of(
-        cls, filters: Filters, declared: SealedDocument, stages: Sequence[Mapping[str, Any]]
+        cls,
+        filters: Filters,
+        declared: SealedDocument,
+        stages: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any],
     ) -> Pipeline:
         """Rewrite a pipeline.
 
@@ -59,7 +64,7 @@ class Pipeline:
         for stage in stages:
             ((name, body),) = _single(stage)
             if name == "$match" and gives_documents:
-                sent.append({name: filters.rewrite(body)})
+                sent.append({name: filters.rewrite(body, options)})
                 continue
             if name not in _KEEPING | _SHAPING:
                 raise UnsupportedOperationError(
@@ -120,12 +125,9 @@ def _refuse_bound(declared: SealedDocument, name: str, body: Any) -> None:
 def _including(body: Any) -> Any:
     """Refuse to project by exclusion: then envelopes would remain."""
     named = {n: v for n, v in body.items() if n != ID} if isinstance(body, Mapping) else {}
-    for value in named.values():
-        if isinstance(value, bool | int | float) and not value:
-            break
-    else:
-        if named or (isinstance(body, Mapping) and body.get(ID)):
-            return body
+    names_any = bool(named) or (isinstance(body, Mapping) and bool(body.get(ID)))
+    if names_any and all(keeps(value) for value in named.values()):
+        return body
     raise UnsupportedOperationError(
         "expected a $project stage that names the fields to keep, found one that names fields to "
         "leave out; use $unset, or name what you want"

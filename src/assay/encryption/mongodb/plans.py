@@ -71,19 +71,19 @@ class Plans:
         passed = checked("find", options, FINDING)
         refuse_order(self.declared, passed.get("sort"), "a sort")
         wanted = Projection.of(self.declared, projection)
-        return (self.filters.rewrite(given), wanted.sent), passed, wanted
+        return (self.filters.rewrite(given, passed), wanted.sent), passed, wanted
 
     def count_documents(self, given: Filter, options: Mapping[str, Any]) -> Plan[int]:
         """How many documents match."""
         passed = checked("count_documents", options, COUNTING)
-        counted = yield Call("count_documents", (self.filters.rewrite(given),), passed)
+        counted = yield Call("count_documents", (self.filters.rewrite(given, passed),), passed)
         return int(counted)
 
     def distinct(self, key: str, given: Filter, options: Mapping[str, Any]) -> Plan[list[Any]]:
         """The different values of a field in the clear."""
         passed = checked("distinct", options, DELETING)
         refuse_order(self.declared, key, "the different values")
-        return list((yield Call("distinct", (key, self.filters.rewrite(given)), passed)))
+        return list((yield Call("distinct", (key, self.filters.rewrite(given, passed)), passed)))
 
     # Inserting and deleting
 
@@ -103,7 +103,7 @@ class Plans:
     def delete(self, method: str, given: Filter, options: Mapping[str, Any]) -> Plan[Any]:
         """``delete_one`` or ``delete_many``."""
         passed = checked(method, options, DELETING)
-        return (yield Call(method, (self.filters.rewrite(given),), passed))
+        return (yield Call(method, (self.filters.rewrite(given, passed),), passed))
 
     def bulk_write(self, writes: Iterable[object], options: Mapping[str, Any]) -> Plan[Any]:
         """Inserts, deletes, and updates of fields in the clear, in one go."""
@@ -142,7 +142,7 @@ class Plans:
     def _bulk(self, write: Write) -> Write:
         if write.method == "insert_one":
             return Write(write.method, (self._new(write.arguments[0]),))
-        condition = self.filters.rewrite(write.arguments[0])
+        condition = self.filters.rewrite(write.arguments[0], write.options)
         if write.method in ("delete_one", "delete_many"):
             return Write(write.method, (condition,), write.options)
         refuse_upsert("bulk_write", write.options)

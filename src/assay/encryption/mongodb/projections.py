@@ -94,8 +94,15 @@ def _includes(named: Mapping[str, Any]) -> bool:
         if isinstance(value, Mapping) and _KEEPING_THE_REST & value.keys():
             continue
         if name != ID or len(named) == 1:
-            return bool(value)
+            return keeps(value)
     return False
+
+
+def keeps(value: object) -> bool:
+    """Whether what a projection says of a field keeps it: {"a": {"b": 0}} leaves out a part."""
+    if isinstance(value, Mapping) and value and not any(str(name)[:1] == "$" for name in value):
+        return keeps(next(iter(value.values())))
+    return bool(value) or isinstance(value, str | Mapping)
 
 
 def _including(

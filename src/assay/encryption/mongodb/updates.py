@@ -181,7 +181,8 @@ def _equalities(given: Mapping[str, Any]) -> dict[str, Any]:
         elif name.startswith("$") or "." in name:
             continue
         elif not isinstance(condition, Mapping):
-            found[name] = condition
+            if not hasattr(condition, "flags"):  # a pattern, of Python or BSON, fixes nothing
+                found[name] = condition
         elif condition.keys() == {"$eq"}:
             found[name] = condition["$eq"]
     return found

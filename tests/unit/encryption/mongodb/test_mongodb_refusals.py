@@ -176,6 +176,8 @@ STAGES: list[tuple[Any, type[Exception]]] = [
     ({"$sort": {"text": 1}, "$limit": 1}, UnsupportedOperationError),
     ({"$project": {"title": 0}}, UnsupportedOperationError),
     ({"$project": {"_id": 0}}, UnsupportedOperationError),
+    ({"$project": {"title": {"draft": 0}}}, UnsupportedOperationError),
+    ({"$project": {"title": {"draft": {"old": False}}}}, UnsupportedOperationError),
     ({"$sort": {"text": 1}}, SealedExpressionError),
     ({"$sort": {"owner_email_index": 1}}, RawFieldError),
     ({"$group": {"_id": "$text"}}, SealedExpressionError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.encryption import MissingEnvelopeError
 from assay.encryption.mongodb import SealedCollection
 from assay.encryption.mongodb.plans import Plans
 from assay.encryption.mongodb.projections import Projection
 from assay.encryption.mongodb.pymongo import PYMONGO
+from assay.encryption.mongodb.updates import Change
 from assay.encryption.mongodb.vendor import Call, run
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
@@ -99,13 +102,13 @@ documents = st.fixed_dictionaries(
 @settings(max_examples=400)
 @given(filters, st.lists(documents, min_size=1, max_size=6))
 def test_a_rewritten_filter_matches_the_same_documents(condition, letters) -> None:
-    sent = PLANS.filters.rewrite(condition)
+    sent = PLANS.filters.rewrite(condition, {})
     shown = repr(sent)
     assert "example" not in shown.lower()
     for letter in letters:
         stored = PLANS.documents.seal({"_id": PYMONGO.new_object_id(), **letter})
         # Keys that were made by sealing are searched only by a filter that is rewritten after.
-        sent = PLANS.filters.rewrite(condition)
+        sent = PLANS.filters.rewrite(condition, {})
         lower = {name: folded(value) for name, value in letter.items()}
         assert matches(stored, sent) == matches(lower, folded(condition)), sent
 
@@ -170,12 +173,42 @@ def test_operators_in_projections_pass(plans: Plans) -> None:
     assert computed.dropped == {"tenant_id"}
 
 
+def test_a_part_that_is_left_out_leaves_the_rest_in() -> None:
+    without = Projection.of(LETTERS, {"meta": {"draft": 0}})
+    assert without.wanted == set(LETTERS.fields)
+    assert without.sent is not None
+    assert without.sent["meta"] == {"draft": 0}
+    assert without.sent.keys() == {"meta", "owner_email_index", "number_index", "code_index"}
+    only = Projection.of(LETTERS, {"meta": {"draft": 1}, "text": 1})
+    assert only.wanted == {"text"}
+
+
+def test_upserts_insert_what_the_filter_fixes_by_equality() -> None:
+    change = Change.of(LETTERS, {"$set": {"text": "x"}})
+    condition = {
+        "tenant_id": "north", "title": re.compile("^a"), "kind": {"$eq": "k"}, "n": {"$gt": 1},
+    }  # fmt: skip
+    assert change.inserted(condition) == {"tenant_id": "north", "kind": "k", "text": "x"}
+
+
+def test_a_document_without_an_envelope_is_refused_by_name(plans: Plans) -> None:
+    stored = {"_id": PYMONGO.new_object_id(), "tenant_id": "north", "title": "raw"}
+    for plan in (
+        plans.changes.update_one({"title": "raw"}, {"$set": {"text": "x"}}, {}),
+        plans.changes.replace_one({"title": "raw"}, {"tenant_id": "north", "text": "x"}, {}),
+        plans.changes.find_one_and_delete({"title": "raw"}, None, {}),
+        plans.changes.change_owner({"title": "raw"}, "south", {}),
+    ):
+        with pytest.raises(MissingEnvelopeError):
+            run(plan, lambda _: stored)
+
+
 def test_an_owner_beside_narrows_the_search(plans: Plans) -> None:
     for owner in OWNERS:
         plans.documents.index("owner_email", owner, "x")
 
-    def sought(condition: dict[str, Any]) -> int:
-        sent = plans.filters.rewrite(condition)
+    def sought(condition: dict[str, Any], options: Mapping[str, Any] | None = None) -> int:
+        sent = plans.filters.rewrite(condition, options or {})
         return repr(sent).count("b'\\x01\\x00\\x01") + repr(sent).count('b"\\x01\\x00\\x01')
 
     assert sought({"owner_email": "a"}) == 3
@@ -188,6 +221,10 @@ def test_an_owner_beside_narrows_the_search(plans: Plans) -> None:
     assert sought({"$and": [{"tenant_id": "north"}, {"owner_email": "a"}]}) == 1
     assert sought({"$or": [{"tenant_id": "north"}, {"owner_email": "a"}]}) == 3
     assert sought({"owner_email": "a", "tenant_id": "nobody"}) == 0
+    # By a collation the owner may equal "North" as well, whose keys are others.
+    collated = {"collation": {"locale": "en", "strength": 2}}
+    assert sought({"owner_email": "a", "tenant_id": "north"}, collated) == 3
+    assert sought({"tenant_id": "north", "$or": [{"owner_email": "a"}]}, collated) == 3
 
 
 def test_the_options_of_a_search_reach_the_write(plans: Plans) -> None:
@@ -216,8 +253,6 @@ def test_the_options_of_a_search_reach_the_write(plans: Plans) -> None:
 
 
 def test_calls_and_changes_do_not_show_values(plans: Plans, letters: SealedCollection) -> None:
-    from assay.encryption.mongodb.updates import Change
-
     change = Change.of(LETTERS, {"$set": {"text": "Quartz"}})
     for each in (change, Call("find", ({"x": "Quartz"},)), letters, letters.find()):
         assert "Quartz" not in repr(each)
