@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, LargeBinary, bindparam, select, type_coerce, update
+from sqlalchemy import Engine, LargeBinary, column, select, table, type_coerce, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from tests.tamper_matrix import CANARY, Target
 
@@ -79,20 +79,18 @@ class TableVault:
         return instance.id
 
     def column(self, model: Any, row: UUID, name: str = "sealed") -> bytes:
-        table = model.__table__
-        query = select(type_coerce(table.c[name], LargeBinary)).where(table.c.id == row)
+        stored = model.__table__
+        query = select(type_coerce(stored.c[name], LargeBinary)).where(stored.c.id == row)
         return bytes(self.connection.execute(query).scalar_one())
 
     def change(self, **values: object) -> None:
         """A change past the mapping and past the types of the columns."""
-        raw = {
-            name: bindparam(f"raw_{name}", value, type_=LargeBinary() if name == "sealed" else None)
-            for name, value in values.items()
-        }
-        columns = {self.table.c[name]: value for name, value in raw.items()}
-        self.connection.execute(
-            update(self.table).where(self.table.c.id == self.row).values(columns)
-        )
+        columns = [
+            column(each.name, LargeBinary() if each.name == "sealed" else each.type)
+            for each in self.table.c
+        ]
+        named = table(self.table.name, *columns)
+        self.connection.execute(update(named).where(named.c.id == self.row).values(values))
 
     def read(self) -> object:
         if self.through_mapping:

@@ -58,11 +58,16 @@ class SealedAttribute(InspectionAttrInfo):
         self._column = envelope_column(field.group)
         self._model: SealedModel
         self._group: SealedGroup
+        self._validated = False
 
     def attach(self, model: SealedModel) -> None:
         """Get to know the model, once it is mapped."""
         self._model = model
         self._group = model.groups[self.field.group]
+
+    def call_validators(self) -> None:
+        """Let the functions that models declare by ``@validates`` see what is assigned."""
+        self._validated = True
 
     def __get__(self, instance: Any, owner: type) -> Any:
         """The field's value, or on the class the expression for it.
@@ -85,10 +90,13 @@ class SealedAttribute(InspectionAttrInfo):
 
         Raises:
             SealedValueError: a value of another type than declared.
+            Exception: what a function that is declared by ``@validates`` raises.
             EnvelopeError: the row's present envelope does not open; its other fields would be
                 lost.
         """
         try:
+            if self._validated:
+                value = _validate(instance, self._name, value)
             value = self.field.accept(value)
             held = instance.__dict__
             contents = held.get(self._column)
@@ -147,6 +155,16 @@ class ConvertedAttribute(SealedAttribute):
         if instance is None or value is None or conversion is None:
             return value
         return conversion.from_payload(value)
+
+
+def _validate(instance: Any, name: str, value: object) -> object:
+    found = instance_state(instance).mapper.validators.get(name)
+    if found is None:
+        return value
+    validator, options = found
+    # Only a collection has removals, which a validator may want to be told from additions.
+    more = (False,) if options["include_removes"] else ()
+    return validator(instance, name, value, *more)  # type: ignore[operator]  # typed as its name
 
 
 def contents_of(instance: Any, model: SealedModel, group: SealedGroup) -> Contents | None:

@@ -30,7 +30,7 @@ from assay.encryption.sqlalchemy.errors import (
     UnresolvedCriterionError,
     UnsealedWriteError,
 )
-from assay.encryption.sqlalchemy.model import SealedField, SealedModel
+from assay.encryption.sqlalchemy.model import SealedField, SealedModel, envelope_column
 from assay.encryption.sqlalchemy.transition import with_unsealed_rows
 
 _NULL = {operators.is_: False, operators.is_not: True, operators.eq: False, operators.ne: True}
@@ -81,6 +81,32 @@ class SealedExpression(PropComparator[Any]):
     def info(self) -> Any:
         """Nothing is kept about a sealed field but its declaration."""
         return {}
+
+    @property
+    def is_property(self) -> NoReturn:
+        """Refuse to stand in ``load_only``, ``defer`` and their like.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        column = envelope_column(self.field.group)
+        raise SealedExpressionError(
+            f"expected a column to be loaded or deferred, found the sealed field "
+            f"{self.field.name!r}, which is loaded with its group; name the column of the "
+            f"envelope, {inspect(self.entity).mapper.class_.__name__}.{column}"
+        )
+
+    @property
+    def dispatch(self) -> NoReturn:
+        """Refuse to be listened to.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        raise SealedExpressionError(
+            f"expected an attribute whose events can be listened to, found the sealed field "
+            f"{self.field.name!r}; use @validates, or events of the instance or of the session"
+        )
 
     def __clause_element__(self) -> NoReturn:
         """Refuse to stand where a column must stand.
@@ -293,5 +319,7 @@ def _refuse_unresolved(element: BlindCriterion, compiler: SQLCompiler, **options
     raise UnresolvedCriterionError(
         f"expected the comparison of the sealed field {element.field.name!r} to be resolved by a "
         "session with a keyring, found it at the database layer; execute the statement through a "
-        "session of a factory that assay.encryption.sqlalchemy.bind was called for"
+        "session of a factory that assay.encryption.sqlalchemy.bind was called for; an alias of a "
+        "subquery or CTE in which a sealed field is compared is not reached: select the model and "
+        "write Model.id.in_(subquery), or join the subquery by its columns"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from inspect import getattr_static
 from typing import Any, cast
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from assay.encryption.blind_index import BlindIndex
 from assay.encryption.ngram_index import NgramIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
 from assay.encryption.sqlalchemy.attributes import SealedAttribute
+from assay.encryption.sqlalchemy.core_writes import watch_table
 from assay.encryption.sqlalchemy.declaration import Sealed, refuse_left_over
 from assay.encryption.sqlalchemy.errors import (
     DeclarationError,
@@ -51,6 +53,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     inherited = inherited_model(cls)
     refuse_unsealed(mapper, cls, inherited, [attribute.field for attribute in attributes])
     refuse_left_over(cls)
+    _call_validators(mapper, cls)
     if not attributes:
         return
     declared = [attribute.field for attribute in attributes]
@@ -85,15 +88,13 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         )
     for group in groups.values():
         guard_table(mapper.columns[group.column].table)
+        watch_table(mapper.columns[group.column].table, mapper.columns[cls.__sealed__.owner])
     for attribute in attributes:
         attribute.attach(cls.__sealed__)
         if attribute.field.plaintext is not None:
             plaintext = getattr(cls, attribute.field.plaintext_attribute)
             event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)
-    for columns in _indexes(groups).values():
-        for column, index in columns.items():
-            if type(index) is NgramIndex:
-                _index_ngrams(mapper.columns[column])
+    _index_all_ngrams(mapper, groups)
 
 
 def _first_model(
@@ -162,11 +163,23 @@ def _column(mapper: Mapper[Any], attribute: str) -> Column[Any]:
     )
 
 
-def _index_ngrams(column: Column[Any]) -> None:
+def _index_all_ngrams(mapper: Mapper[Any], groups: Mapping[str, SealedGroup]) -> None:
     """PostgreSQL can index the n-grams of a row; no other database does."""
-    Index(f"ix_{column.table.name}_{column.name}", column, postgresql_using="gin").ddl_if(
-        dialect="postgresql"
-    )
+    for columns in _indexes(groups).values():
+        for name, index in columns.items():
+            if type(index) is NgramIndex:
+                column: Any = mapper.columns[name]
+                Index(
+                    f"ix_{column.table.name}_{column.name}", column, postgresql_using="gin"
+                ).ddl_if(dialect="postgresql")
+
+
+def _call_validators(mapper: Mapper[Any], cls: type) -> None:
+    """SQLAlchemy calls a function that ``@validates`` a column's attribute only."""
+    for name in mapper.validators:
+        attribute = getattr_static(cls, name, None)
+        if isinstance(attribute, SealedAttribute):
+            attribute.call_validators()
 
 
 def _make_unique(mapper: Mapper[Any], owner: Column[Any], field: SealedField) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
 
 from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
 from assay.encryption.concealment import concealed
@@ -48,6 +48,8 @@ def prepare(execution: ORMExecuteState) -> None:
         )
     if not statement.is_dml or statement.is_delete:
         return
+    if isinstance(statement, FromStatement):
+        statement = _written_by(statement)
     model = getattr(getattr(execution.bind_mapper, "class_", None), "__sealed__", None)
     if model is None:
         return
@@ -55,6 +57,16 @@ def prepare(execution: ORMExecuteState) -> None:
         _seal_rows(execution, model, statement)
     elif execution.is_update:
         _refuse_update(model, statement, execution.parameters)
+
+
+def _written_by(statement: Any) -> Any:
+    """The statement within ``select(Model).from_statement(…)``."""
+    if statement.element.is_insert:
+        raise UnsealedWriteError(
+            "expected an INSERT that is executed itself, so that its rows are sealed, found one "
+            "within from_statement; run session.scalars(insert(Model).returning(Model), rows)"
+        )
+    return statement.element
 
 
 def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -> None:

@@ -1,0 +1,147 @@
+"""What a statement of SQLAlchemy Core may write into a sealed table: whole sealed rows, or nothing.
+
+The types of the sealed columns refuse values that are not sealed. But an expression, such as
+``func.upper("…")`` or a literal with a type of its own, never meets the type of the column that it
+is assigned to. So every INSERT and UPDATE is looked at before a connection runs it, whoever made
+it: the ORM, `update(table)`, a CTE.
+
+============================ =================================================================
+column                       what may be assigned
+============================ =================================================================
+envelope, blind index        a value, or a parameter of the column's own type; both are looked at
+                             by that type. No expression, no SELECT, no update on conflict
+blind index (UPDATE)         only together with an envelope
+owner (UPDATE)               only together with an envelope: the old one is another owner's
+============================ =================================================================
+
+SQL as text, and tables that are only named (``sqlalchemy.table("…")``), say nothing of their
+columns; nobody but the database sees what they write. Reading refuses it.
+
+Example:
+    >>> connection.execute(update(Document.__table__).values(sealed=func.upper("x")))
+    ... # doctest: +SKIP
+    UnsealedWriteError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import CTE, BindParameter, Column, Connection, Engine, Insert, Table, Update, event
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import ClauseElement
+
+from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType
+from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+
+_INFO_KEY = "assay.encryption.owner"
+_WAY_OUT = (
+    "assign the fields of instances and flush their session, or pass rows to "
+    "session.execute(insert(Model), rows)"
+)
+
+
+def watch_table(table: Table, owner: Column[Any]) -> None:
+    """Let the statements that write into a table be looked at.
+
+    Args:
+        table: has envelopes.
+        owner: the column that says whose a row is; of this table or another one.
+    """
+    table.info[_INFO_KEY] = str(owner.key) if owner.table is table else None
+
+
+@event.listens_for(Engine, "before_execute")
+def refuse_unsealed(
+    connection: Connection,
+    statement: Any,
+    rows: Sequence[Mapping[str, Any]],
+    row: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> None:
+    """Look at a statement that is about to run.
+
+    Raises:
+        UnsealedWriteError: it would write something else than envelopes into a sealed table.
+    """
+    del connection, options
+    if getattr(statement, "is_dml", False):
+        for each in visitors.iterate(statement):
+            if isinstance(each, Insert | Update):
+                given = (rows[0] if rows else row) if each is statement else {}
+                _look_at(each, given)
+    elif getattr(statement, "is_select", False):
+        for source in getattr(statement, "columns_clause_froms", ()):
+            if isinstance(source, CTE) and isinstance(source.element, Insert | Update):
+                _look_at(source.element, {})
+
+
+def written_values(statement: Any, table: Table) -> Iterator[tuple[str, object]]:
+    """What a statement gives to which column, as far as the statement itself says it.
+
+    Args:
+        statement: an INSERT or UPDATE.
+        table: the table it writes into.
+
+    Yields:
+        The key of a column, and a value or an expression.
+    """
+    for row in (statement._values or {}, *_multiple(statement, table)):  # noqa: SLF001 - there is no other way to see them
+        for column, value in row.items():
+            yield str(getattr(column, "key", column)), value
+    for column, value in getattr(statement, "_ordered_values", None) or ():
+        yield str(getattr(column, "key", column)), value
+    for name in getattr(statement, "_select_names", None) or ():
+        yield str(getattr(name, "key", name)), statement.select
+    conflict: Any = getattr(statement, "_post_values_clause", None)
+    updates = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", {})
+    for column in dict(updates):
+        yield str(getattr(column, "key", column)), conflict
+
+
+def _multiple(statement: Any, table: Table) -> Iterator[Mapping[Any, Any]]:
+    for rows in statement._multi_values or ():  # noqa: SLF001 - as above
+        for row in rows:
+            yield row if isinstance(row, Mapping) else dict(zip(table.c.keys(), row, strict=False))
+
+
+def _look_at(statement: Any, given: Mapping[str, Any]) -> None:
+    table = statement.table
+    if not isinstance(table, Table) or _INFO_KEY not in table.info:
+        return
+    types = {column.key: column.type for column in table.c}
+    written = set(given) & types.keys()
+    for name, value in written_values(statement, table):
+        written.add(name)
+        sealed_type = types.get(name)
+        if isinstance(sealed_type, EnvelopeType | BlindIndexType) and not _is_checked(value):
+            raise UnsealedWriteError(
+                f"expected values that were sealed for {table.fullname}.{name}, found "
+                f"{type(value).__name__}, which the database would compute and nobody seals; "
+                f"{_WAY_OUT}"
+            )
+    if isinstance(statement, Insert):
+        return
+    if any(isinstance(types.get(name), EnvelopeType) for name in written):
+        return
+    for name in sorted(written):
+        if isinstance(types.get(name), BlindIndexType):
+            raise UnsealedWriteError(
+                f"expected the blind index {table.fullname}.{name} to change together with the "
+                f"envelope, found it alone; {_WAY_OUT}"
+            )
+        if name == table.info[_INFO_KEY]:
+            raise UnsealedWriteError(
+                f"expected an UPDATE that leaves the owner {table.fullname}.{name} alone, found "
+                "it without envelopes, which the old owner's would be; call "
+                "move_to_owner(instance, owner)"
+            )
+
+
+def _is_checked(value: object) -> bool:
+    """Whether the type of the column, or one like it, gets to see a value."""
+    if isinstance(value, BindParameter):
+        sealed = isinstance(value.type, EnvelopeType | BlindIndexType)
+        return sealed or bool(value.type._isnull)  # noqa: SLF001 - then it takes the column's type
+    return not isinstance(value, ClauseElement) and not hasattr(value, "__clause_element__")

@@ -1,0 +1,201 @@
+"""No statement writes anything but envelopes into a sealed table, whoever makes it, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import (
+    LargeBinary,
+    bindparam,
+    func,
+    insert,
+    lambda_stmt,
+    literal,
+    literal_column,
+    null,
+    select,
+    text,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from assay.encryption.sqlalchemy import UnsealedWriteError
+from assay.encryption.sqlalchemy.core_writes import refuse_unsealed
+
+SECRET = "Quartz & Obsidian"
+_BYTES = literal(SECRET.encode(), LargeBinary)
+
+_EXPRESSIONS: dict[str, Callable[[Any], Any]] = {
+    "null": lambda _: null(),
+    "literal": lambda _: _BYTES,
+    "typed parameter": lambda _: bindparam("given", SECRET.encode(), type_=LargeBinary),
+    "coerced": lambda _: type_coerce(SECRET.encode(), LargeBinary),
+    "text": lambda _: text(f"'{SECRET}'"),
+    "literal column": lambda _: literal_column(f"'{SECRET}'"),
+    "function": lambda _: func.upper(SECRET),
+    "column": lambda table: table.c.label,
+    "other envelope": lambda table: table.c.sealed_content,
+    "subquery": lambda table: select(table.c.sealed).limit(1).scalar_subquery(),
+}
+
+_STATEMENTS: dict[str, Callable[[Any, str, Any], Any]] = {
+    "update": lambda table, name, value: update(table).values({name: value}),
+    "table.update": lambda table, name, value: table.update().values({table.c[name]: value}),
+    "ordered": lambda table, name, value: update(table).ordered_values((table.c[name], value)),
+    "insert": lambda table, name, value: insert(table).values({"id": uuid4(), name: value}),
+    "many": lambda table, name, value: insert(table).values([{"id": uuid4(), name: value}] * 2),
+    "tuples": lambda table, name, value: insert(table).values(
+        [[value if each.key == name else None for each in table.c]] * 2
+    ),
+    "select": lambda table, name, value: insert(table).from_select(["id", name], select(1, value)),
+    "upsert": lambda table, name, value: (
+        sqlite.insert(table).from_select(["id"], select(table.c.id).where(table.c.id.is_(None)))
+    ).on_conflict_do_update(index_elements=["id"], set_={name: value}),
+    "CTE": lambda table, name, value: select(
+        update(table).values({name: value}).returning(table.c.id).cte()
+    ),
+    "CTE within": lambda table, name, value: update(table).add_cte(
+        update(table).values({name: value}).returning(table.c.id).cte()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["sealed", "sealed_content", "owner_email_index"])
+@pytest.mark.parametrize("expression", _EXPRESSIONS)
+@pytest.mark.parametrize("form", _STATEMENTS)
+def test_expressions_are_refused(library: Any, form: str, expression: str, column: str) -> None:
+    row = library.add()
+    before = library.column(column, row)
+    table = library.Document.__table__
+    statement = _STATEMENTS[form](table, column, _EXPRESSIONS[expression](table))
+    with library.engine.begin() as connection, pytest.raises(UnsealedWriteError) as raised:
+        connection.execute(statement)
+    assert f"documents.{column}" in str(raised.value)
+    assert "session.execute(insert(Model), rows)" in str(raised.value)
+    with library.sessions() as session, pytest.raises(UnsealedWriteError):
+        session.execute(statement)
+    assert library.column(column, row) == before
+
+
+def test_lambdas_are_refused(library: Any) -> None:
+    table = library.Document.__table__
+    with library.engine.begin() as connection, pytest.raises(UnsealedWriteError):
+        connection.execute(lambda_stmt(lambda: update(table).values(sealed=null())))
+
+
+@pytest.mark.parametrize(
+    "upsert",
+    [
+        lambda table: sqlite.insert(table).on_conflict_do_update(
+            index_elements=["id"], set_={"sealed": _BYTES}
+        ),
+        lambda table: postgresql.insert(table).on_conflict_do_update(
+            index_elements=["id"], set_={table.c.sealed: _BYTES}
+        ),
+        lambda table: mysql.insert(table).on_duplicate_key_update(sealed=_BYTES),
+        lambda table: mysql.insert(table).on_duplicate_key_update([("sealed", _BYTES)]),
+    ],
+)
+def test_updates_on_conflict_are_refused(library: Any, upsert: Callable[[Any], Any]) -> None:
+    statement = upsert(library.Document.__table__)
+    with library.engine.connect() as connection, pytest.raises(UnsealedWriteError):
+        refuse_unsealed(connection, statement, [], {}, {})
+
+
+def _written(session: Any, attempt: Callable[[Any], Any]) -> None:
+    attempt(session)
+    session.commit()
+
+
+def test_the_orm_is_no_way_round(library: Any) -> None:
+    row = library.add()
+    document = library.Document
+    attempts: list[Callable[[Any], Any]] = [
+        lambda s: s.execute(update(document).values(sealed=_BYTES)),
+        lambda s: s.execute(update(document).values({document.sealed: document.label})),
+        lambda s: s.execute(update(document).values({document.owner_email_index: None})),
+        lambda s: s.execute(update(document), [{"id": row, "owner_email_index": None}]),
+        lambda s: s.query(document).update({"sealed": _BYTES}),
+        lambda s: s.scalars(
+            select(document).from_statement(
+                update(document).values(sealed=_BYTES).returning(document)
+            )
+        ),
+        lambda s: s.scalars(
+            select(document).from_statement(
+                insert(document).values(tenant_id="north").returning(document)
+            ),
+            [{"owner_email": "a", "text": SECRET}],
+        ),
+        lambda s: s.execute(
+            insert(document).values(sealed=_BYTES),
+            [{"tenant_id": "north", "owner_email": "a", "text": "x"}],
+        ),
+        lambda s: setattr(s.get(document, row), "owner_email_index", func.upper(SECRET)),
+        lambda s: setattr(s.get(document, row), "owner_email_index", None),
+        lambda s: setattr(s.get(document, row), "sealed", _BYTES),
+        lambda s: s.add(document(tenant_id="north", sealed=_BYTES)),
+    ]
+    before = [library.column(name, row) for name in ("sealed", "owner_email_index")]
+    for attempt in attempts:
+        with library.sessions() as session:
+            with pytest.raises(UnsealedWriteError) as raised:
+                _written(session, attempt)
+            assert SECRET not in str(raised.value)
+            assert ";" in str(raised.value), "an error names the way out"
+    assert [library.column(name, row) for name in ("sealed", "owner_email_index")] == before
+
+
+def test_an_index_does_not_change_without_its_envelope(library: Any) -> None:
+    row = library.add()
+    table = library.Document.__table__
+    for statement, given in (
+        (update(table).values(owner_email_index=None), None),
+        (update(table), [{"owner_email_index": None}]),
+        (update(table).where(table.c.id == row), [{"owner_email_index": None, "label": "x"}] * 2),
+    ):
+        with library.engine.begin() as connection:
+            with pytest.raises(UnsealedWriteError, match="together with the envelope"):
+                connection.execute(statement, given)
+    with library.sessions() as session:
+        found = select(library.Document).where(library.Document.owner_email == "ada@example.com")
+        assert session.scalars(found).one().id == row
+
+
+def test_rows_are_not_given_away_without_being_sealed_anew(library: Any) -> None:
+    row = library.add()
+    document, table = library.Document, library.Document.__table__
+    for give in (
+        lambda s: s.execute(update(table).values(tenant_id="south")),
+        lambda s: s.execute(update(table), [{"tenant_id": "south"}]),
+        lambda s: s.execute(update(table).values(tenant_id=func.lower("SOUTH"))),
+        lambda s: s.bulk_update_mappings(document, [{"id": row, "tenant_id": "south"}]),
+    ):
+        with library.sessions.begin() as session:
+            with pytest.raises(UnsealedWriteError, match="move_to_owner"):
+                give(session)
+    with library.sessions() as session:
+        assert session.get(document, row).text == "Dear Ada"
+
+
+def test_everything_else_is_left_alone(library: Any) -> None:
+    row = library.add()
+    document, table = library.Document, library.Document.__table__
+    with library.sessions.begin() as session:
+        session.execute(update(table).values(label=func.upper("x")))
+        session.execute(update(table), [{"label": "y"}])
+        found = session.scalars(
+            select(document).from_statement(
+                update(document).values(label=func.upper("z")).returning(document)
+            )
+        ).one()
+        assert (found.text, found.label) == ("Dear Ada", "Z")
+        session.execute(
+            insert(library.Tenant).from_select(["id"], select(func.upper(library.Tenant.id)))
+        )
+    with library.sessions() as session:
+        assert session.get(document, row).text == "Dear Ada"
