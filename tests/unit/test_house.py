@@ -29,7 +29,7 @@ ROOMS = sorted(
         ("keys/embedded.py", "import pkcs11", "python-pkcs11 is imported in one file"),
         ("encryption/buckets.py", "import boto3", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import botocore", "boto3 is imported in one file"),
-        ("encryption/buckets.py", "import pyarrow", "PyArrow is imported in one file"),
+        ("encryption/buckets.py", "import pyarrow", "PyArrow is imported in one package"),
         ("leakage/search.py", "import hyperscan", "hyperscan is imported in one file"),
         ("leakage/search.py", "import ahocorasick_rs", "ahocorasick_rs is imported in one file"),
         ("web/page.py", "import jinja2", "Jinja2 is imported in one file"),

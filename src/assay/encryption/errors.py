@@ -45,6 +45,10 @@
     │   ├── TamperedFileError        altered, cut off, or another file
     │   ├── ReplacedFileError        authentic, but not the sealing that was asked for
     │   └── UnsupportedFileError     a schema, a column or a name that it cannot have
+    ├── BatchError                 an Arrow record batch (assay.encryption.pyarrow)
+    │   ├── UnsupportedColumnError   a column that cannot be sealed, or is not as declared
+    │   ├── ColumnValueError         a value that is missing, or does not fit the declared type
+    │   └── UnknownFieldError        an envelope holds more than is declared
     └── sqlalchemy.MappingError    sealed models (assay.encryption.sqlalchemy.errors)
 
 No message holds a key, a value or the bytes of an envelope.
@@ -237,3 +241,19 @@ class ReplacedFileError(SealedFileError):
 
 class UnsupportedFileError(SealedFileError):
     """A schema, a column or a name is not one that the sealed file has or can have."""
+
+
+class BatchError(EncryptionError):
+    """A record batch cannot be sealed or opened."""
+
+
+class UnsupportedColumnError(BatchError):
+    """A column cannot be sealed, is missing, or is not as it is declared."""
+
+
+class ColumnValueError(BatchError):
+    """A value is missing, or does not fit the declared type."""
+
+
+class UnknownFieldError(BatchError):
+    """An envelope holds fields that are not declared; opening would lose them."""

@@ -31,7 +31,8 @@ from assay.encryption import (
     UnsupportedFileError,
     WrongFileKeyError,
 )
-from assay.encryption.pyarrow import SealedParquet, _key_tools
+from assay.encryption.pyarrow import SealedParquet
+from assay.encryption.pyarrow.parquet import _key_tools
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 CANARY = "Quartz & Obsidian"
