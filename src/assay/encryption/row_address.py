@@ -113,6 +113,7 @@ def row_id_encoder(kinds: Sequence[RowIdKind]) -> Callable[[Sequence[object]], b
 
 
 def _kind_of(value: object) -> RowIdKind:
+    value = standard_uuid(value)
     for type_, kind in (
         (UUID, RowIdKind.UUID),
         (int, RowIdKind.INTEGER),
@@ -127,8 +128,16 @@ def _kind_of(value: object) -> RowIdKind:
     )
 
 
+def standard_uuid(value: object) -> object:
+    """A UUID of a driver's own type as a standard one; any other value as it is.
+
+    asyncpg gives UUIDs of a subclass, which are equal to standard ones and stand for the same.
+    """
+    return UUID(int=value.int) if isinstance(value, UUID) and type(value) is not UUID else value
+
+
 def _encode_uuid(value: object) -> bytes:
-    if type(value) is not UUID:
+    if not isinstance(value, UUID):
         raise _another_kind("UUID", value)
     return value.bytes
 

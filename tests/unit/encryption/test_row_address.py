@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assay.core import pae
 from assay.encryption import RowAddress, RowIdError, RowIdKind, encode_row_id
-from assay.encryption.row_address import row_id_encoder
+from assay.encryption.row_address import row_id_encoder, standard_uuid
 
 KEY = UUID("018f4e5a-7d2c-7b61-9c41-2f3a4b5c6d7e")
 OBJECT_ID = bytes.fromhex("6745c0de8f3a4b5c6d7e8f90")
@@ -100,3 +100,16 @@ def test_associated_data_is_the_encoding_of_the_specification(place) -> None:
 def test_names_must_be_text() -> None:
     with pytest.raises(RowIdError, match="Unicode"):
         RowAddress("\ud800", "documents", "default", b"1").associated_data()
+
+
+class DriversUUID(UUID):
+    """As asyncpg has one: equal to a standard UUID, and of another type."""
+
+
+def test_a_drivers_own_uuids_are_uuids() -> None:
+    standard = UUID(int=7)
+    for encode in (encode_row_id, row_id_encoder([RowIdKind.UUID])):
+        found = DriversUUID(int=7)
+        assert encode(found if encode is encode_row_id else [found]) == standard.bytes  # type: ignore[arg-type]  # both forms
+    assert type(standard_uuid(DriversUUID(int=7))) is UUID
+    assert standard_uuid("7") == "7"

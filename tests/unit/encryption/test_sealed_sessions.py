@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import StaticPool, String, create_engine, event, inspect, select, update
+from sqlalchemy import StaticPool, String, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import InvalidRequestError, StatementError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -450,3 +450,22 @@ def test_what_is_not_loaded_is_refused_outside_of_the_session_s_own_greenlet(key
         await engine.dispose()
 
     asyncio.run(work())
+
+
+class DriversUUID(UUID):
+    """As asyncpg has one: equal to a standard UUID, and of another type."""
+
+
+def test_a_drivers_own_uuids_are_taken_as_uuids(library: Any) -> None:
+    everything = library.Everything
+    owner = DriversUUID(int=1)
+    with library.sessions() as session:
+        session.add(everything(part=1, name="x", owner=owner, uuid=DriversUUID(int=2)))
+        session.flush()
+        session.execute(
+            insert(everything), [{"part": 2, "name": "x", "owner": owner, "uuid": owner}]
+        )
+        session.commit()
+        for value in (UUID(int=2), DriversUUID(int=2)):
+            found = select(everything).where(everything.owner == owner, everything.uuid == value)
+            assert type(session.scalars(found).one().uuid) is UUID

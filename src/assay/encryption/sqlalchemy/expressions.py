@@ -25,6 +25,7 @@ from assay.encryption.blind_index import BlindIndex
 from assay.encryption.concealment import concealed
 from assay.encryption.errors import BlindIndexError, UnsupportedValueError
 from assay.encryption.index_kinds import Search
+from assay.encryption.row_address import standard_uuid
 from assay.encryption.sqlalchemy.errors import (
     SealedExpressionError,
     UnresolvedCriterionError,
@@ -150,7 +151,7 @@ class SealedExpression(PropComparator[Any]):
                 f"for the sealed field {self.field.name!r}, found {getattr(op, '__name__', op)!r}, "
                 "which no blind index can answer; load the rows and do it there"
             )
-        values = tuple(other[0]) if op in _AMONG else other
+        values = tuple(map(standard_uuid, other[0] if op in _AMONG else other))
         return self._criterion(operation, values, negated=op in _NEGATED)
 
     def reverse_operate(self, op: Any, other: Any, **options: Any) -> NoReturn:

@@ -19,7 +19,7 @@ from assay.encryption.frozen import freeze
 from assay.encryption.index_kinds import Equality, Prefix
 from assay.encryption.ngram_index import Ngram
 from assay.encryption.payload import NATIVE_KINDS
-from assay.encryption.row_address import DEFAULT_GROUP
+from assay.encryption.row_address import DEFAULT_GROUP, standard_uuid
 from assay.encryption.sqlalchemy.errors import (
     OwnerMissingError,
     RowIdMissingError,
@@ -108,6 +108,8 @@ class SealedField:
         """
         if value is None:
             return None
+        if self.kind is UUID:
+            value = standard_uuid(value)
         conversion = self.conversion
         if conversion is not None:
             if type(value) is conversion.model_type:
@@ -259,7 +261,7 @@ class SealedModel:
         """
         if type(value) is str and value:
             return value
-        if type(value) is UUID or type(value) is int:
+        if isinstance(value, UUID) or type(value) is int:
             return str(value)
         raise OwnerMissingError(
             f"expected {self.model.__name__}.{self.owner} to say whose the row is, found "

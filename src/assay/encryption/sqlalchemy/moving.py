@@ -20,6 +20,7 @@ from sqlalchemy.orm.attributes import set_attribute
 from sqlalchemy.orm.base import instance_state
 
 from assay.encryption.concealment import concealed
+from assay.encryption.row_address import standard_uuid
 from assay.encryption.sqlalchemy.attributes import contents_of
 from assay.encryption.sqlalchemy.columns import Contents
 from assay.encryption.sqlalchemy.errors import (
@@ -65,7 +66,7 @@ def move_to_owner(instance: Any, owner: object) -> None:
         setattr(instance, model.owner, owner)
         return
     present = getattr(instance, model.owner)
-    if type(owner) is not type(present):
+    if type(standard_uuid(owner)) is not type(standard_uuid(present)):
         raise OwnerMissingError(
             f"expected an owner of type {type(present).__name__} for {model.name}, found "
             f"{type(owner).__name__}"

@@ -187,6 +187,8 @@ def _owner_comparison(
         given = [given]
     elif element.operator is not operators.in_op:
         return None
-    if not isinstance(given, list | tuple) or not all(type(g) in (str, UUID, int) for g in given):
+    if not isinstance(given, list | tuple):
+        return None
+    if not all(isinstance(each, UUID) or type(each) in (str, int) for each in given):
         return None
     return (entity, attribute), [model.owner_of(each) for each in given]
