@@ -167,7 +167,16 @@ class Buckets:
         wanted = tuple(_plain(value) for value in operands)
 
         def accepts(value: object) -> bool:
-            return value is not None and is_wanted(_plain(value), wanted)
+            if value is None:
+                return False
+            try:
+                return is_wanted(_plain(value), wanted)
+            except TypeError:
+                pass
+            raise UnsupportedValueError(
+                f"expected moments in {field!r} that can be compared with those of the range, "
+                "found one with a zone, or without, unlike them"
+            )
 
         terms = tuple(str(number).encode() for number in range(lowest, highest + 1))
         return Search(f"{field}_bucket", terms, accepts)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    column,
     delete,
     desc,
     event,
@@ -358,12 +359,18 @@ def test_what_a_blind_index_cannot_answer_is_refused_when_it_is_built(
 def test_short_indexes_find_candidates_and_no_others() -> None:
     for bits, approximate in ((63, True), (64, False)):
         field = SealedField("x", "default", str, False, None, (Equality(casefold, bits=bits),))
-        criterion: Any = SealedExpression(field, object) == "x"  # type: ignore[comparison-overlap]  # the point
+        criterion: Any = SealedExpression(field, Columns) == "x"  # type: ignore[comparison-overlap]  # the point
         assert (criterion.search.accepts is not None) is approximate
     with pytest.raises(SealedExpressionError, match="would miss some"):
-        SealedExpression(field_of_bits(63), object) != "x"  # type: ignore[comparison-overlap]  # the point  # noqa: B015
+        SealedExpression(field_of_bits(63), Columns) != "x"  # type: ignore[comparison-overlap]  # the point  # noqa: B015
     with pytest.raises(SealedExpressionError, match="would miss some"):
-        ~(SealedExpression(field_of_bits(63), object) == "x")  # type: ignore[comparison-overlap]  # the point
+        ~(SealedExpression(field_of_bits(63), Columns) == "x")  # type: ignore[comparison-overlap]  # the point
+
+
+class Columns:
+    """Stands for a model, which such a field never has."""
+
+    x_index = type("Attribute", (), {"expression": column("x_index")})
 
 
 def field_of_bits(bits: int) -> SealedField:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import PropComparator
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler, StrSQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from assay.encryption.blind_index import BlindIndex
 from assay.encryption.concealment import concealed
@@ -32,7 +33,7 @@ from assay.encryption.sqlalchemy.errors import (
     UnsealedWriteError,
 )
 from assay.encryption.sqlalchemy.model import SealedField, SealedModel, envelope_column
-from assay.encryption.sqlalchemy.transition import with_unsealed_rows
+from assay.encryption.sqlalchemy.transition import unsealed_columns, with_unsealed_rows
 
 _NULL = {operators.is_: False, operators.is_not: True, operators.eq: False, operators.ne: True}
 _AMONG = {operators.in_op: False, operators.not_in_op: True}
@@ -136,8 +137,7 @@ class SealedExpression(PropComparator[Any]):
         if op in _NULL and len(other) == 1 and other[0] is None:
             negated = _NULL[op]
             result: ColumnElement[Any] = with_unsealed_rows(
-                self.field,
-                self.entity,
+                unsealed_columns(self.field, self.entity),
                 _is_null(self._index_column, negated=negated),
                 lambda plain: _is_null(plain, negated=negated),
             )
@@ -237,11 +237,14 @@ class BlindCriterion(ColumnElement[bool]):
         values: with what; dropped when the criterion is resolved.
         search: what to look for in which index.
         negated: whether rows with none of the values are wanted.
+        columns: the column of the index, and `unsealed_columns`. When a relationship's ``any`` or
+            ``has`` puts another alias in the entity's place, they become columns of this alias.
     """
 
     __visit_name__ = "blind_criterion"
     inherit_cache = False
     type = Boolean()
+    _traverse_internals = [("columns", InternalTraversal.dp_clauseelement_tuple)]  # noqa: RUF012 - SQLAlchemy's own
 
     def __init__(
         self,
@@ -257,6 +260,8 @@ class BlindCriterion(ColumnElement[bool]):
         self.values = values
         self.search = search
         self.negated = negated
+        index = getattr(entity, search.column).expression
+        self.columns: tuple[Any, ...] = (index, *unsealed_columns(field, entity))
 
     @property
     def entity_key(self) -> Any:
@@ -271,7 +276,7 @@ class BlindCriterion(ColumnElement[bool]):
     @property
     def index_column(self) -> Any:
         """The column of the blind index."""
-        return getattr(self.entity, self.search.column)
+        return self.columns[0]
 
     @property
     def index(self) -> BlindIndex:
@@ -283,6 +288,13 @@ class BlindCriterion(ColumnElement[bool]):
     def _from_objects(self) -> Any:
         # The table must stand in FROM, even when the criterion is the only thing that names it.
         return self.index_column._from_objects  # noqa: SLF001 - a criterion stands for its column
+
+    def _annotate(self, values: object) -> BlindCriterion:
+        """Itself: what annotations say of it would hold only until it is replaced."""
+        del values
+        return self
+
+    _with_annotations = _annotate
 
     def self_group(self, against: Any = None) -> BlindCriterion:
         """No parentheses are needed."""
@@ -301,9 +313,9 @@ class BlindCriterion(ColumnElement[bool]):
                 "found those that do not, of which its index of candidates would miss some; load "
                 "the rows and do it there"
             )
-        return BlindCriterion(
-            self.field, self.entity, self.values, self.search, negated=not self.negated
-        )
+        other: BlindCriterion = self._clone()
+        other.negated = not self.negated
+        return other
 
     def _negate(self) -> BlindCriterion:
         return self.negate()
@@ -315,12 +327,13 @@ class BlindCriterion(ColumnElement[bool]):
 @compiles(BlindCriterion)
 def _refuse_unresolved(element: BlindCriterion, compiler: SQLCompiler, **options: Any) -> str:
     if isinstance(compiler, StrSQLCompiler):  # str(statement): its shape, and never a value
-        column = compiler.process(element.index_column.expression, **options)
+        column = compiler.process(element.index_column, **options)
         return f"{column} {'NOT IN' if element.negated else 'IN'} (<blind index>)"
     raise UnresolvedCriterionError(
         f"expected the comparison of the sealed field {element.field.name!r} to be resolved by a "
         "session with a keyring, found it at the database layer; execute the statement through a "
-        "session of a factory that assay.encryption.sqlalchemy.bind was called for; an alias of a "
-        "subquery or CTE in which a sealed field is compared is not reached: select the model and "
-        "write Model.id.in_(subquery), or join the subquery by its columns"
+        "session of a factory that assay.encryption.sqlalchemy.bind was called for; a loader "
+        "option is not reached, nor an alias of a subquery or CTE in which a sealed field is "
+        "compared: write the comparison into the statement itself, with Model.id.in_(subquery), or "
+        "join the subquery by its columns"
     )

@@ -14,15 +14,19 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Select, inspect
 from sqlalchemy.orm import Session
 
 from assay.encryption.concealment import concealed
+from assay.encryption.sqlalchemy.columns import envelope_of
 from assay.encryption.sqlalchemy.errors import ApproximateSearchError
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
+from assay.encryption.sqlalchemy.model import envelope_column
 from assay.encryption.sqlalchemy.searching import conjuncts, criteria_of
 
 _OPTION = "assay_matching"
+_COMPARED = object()
+"""Only `matching` has it: the option says that candidates will be compared."""
 
 
 @concealed
@@ -50,14 +54,58 @@ def matching(session: Session, statement: Select[Any], *, limit: int | None = No
         assay.keys.KeysError: a key is not to be had.
     """
     compared = _compared(statement)
-    found = session.scalars(statement.execution_options(**{_OPTION: True})).unique()
-    wanted: Iterator[Any] = (each for each in found if _is_meant(each, compared))
+    columns = _compared_columns(compared)
+    found = session.execute(
+        statement.add_columns(*columns.values()).execution_options(**{_OPTION: _COMPARED})
+    ).unique()
+    wanted: Iterator[Any] = (
+        instance
+        for instance, *stored in found
+        if _is_meant(_as_stored(instance, dict(zip(columns, stored, strict=True))), compared)
+    )
     return list(islice(wanted, limit))
 
 
 def is_matching(options: Mapping[str, Any]) -> bool:
     """Whether what a statement finds is compared by `matching`."""
-    return options.get(_OPTION) is True
+    return options.get(_OPTION) is _COMPARED
+
+
+def _compared_columns(compared: list[BlindCriterion]) -> dict[str, Any]:
+    """What says whether a field is as it was when the database found its row."""
+    names = {
+        name: each.entity
+        for each in compared
+        for name in (
+            envelope_column(each.field.group),
+            *([each.field.plaintext_attribute] if each.field.plaintext else ()),
+        )
+    }
+    return {name: getattr(entity, name) for name, entity in names.items()}
+
+
+def _as_stored(instance: Any, stored: Mapping[str, object]) -> Any:
+    """An instance whose compared fields are those by which its row was found.
+
+    A session keeps what it has loaded, also when the row has changed since; then the old value
+    would be compared, and a row that is meant be missed. What is assigned and not flushed is kept.
+    """
+    state: Any = inspect(instance)
+    held = state.dict
+    if any(
+        name in held and name not in state.committed_state and _bytes(held[name]) != value
+        for name, value in stored.items()
+    ):
+        for group in instance.__sealed__.groups.values():
+            names = [group.column, *(f.plaintext_attribute for f in group.fields if f.plaintext)]
+            names += [group.version_column] if group.versioned else []
+            if not state.committed_state.keys() & set(names):
+                state.session.expire(instance, names)
+    return instance
+
+
+def _bytes(value: object) -> object:
+    return value if (envelope := envelope_of(value)) is None else envelope
 
 
 def _is_meant(instance: Any, compared: list[BlindCriterion]) -> bool:
@@ -83,9 +131,10 @@ def _compared(statement: Select[Any]) -> list[BlindCriterion]:
                 "the rest by AND, and of the model that is selected",
                 "it elsewhere",
             )
-    if statement._limit_clause is not None or statement._offset_clause is not None:  # noqa: SLF001 - there is no other way to see them
+    limits = (statement._limit_clause, statement._offset_clause, statement._fetch_clause)  # noqa: SLF001 - there is no other way to see them
+    if any(each is not None for each in limits):
         raise _another_form(
-            "a statement without LIMIT and OFFSET, which would count candidates",
+            "a statement without LIMIT, OFFSET and FETCH, which would count candidates",
             "one; use matching(..., limit=…)",
         )
     if statement._group_by_clauses or statement._distinct:  # noqa: SLF001 - as above

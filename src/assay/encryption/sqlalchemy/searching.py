@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BindParameter, false, or_, true
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from assay.core import DataKeyClass
@@ -94,7 +94,7 @@ def resolve(
     given = parameters if isinstance(parameters, Mapping) else {}
     owners = dict(_owners_by_criterion(statement, {}, given))
 
-    def replace(element: Any, **_options: Any) -> Any:
+    def replace(element: Any) -> Any:
         if type(element) is not BlindCriterion:
             return None
         meant = owners.get(id(element))
@@ -102,7 +102,35 @@ def resolve(
             element, keys, _all_owners(element, keys) if meant is None else meant, dialect
         )
 
-    return visitors.replacement_traverse(statement, {}, replace)
+    return _replaced(statement, replace)
+
+
+def _replaced(statement: Any, replace: Callable[[Any], Any]) -> Any:
+    """A copy of a statement in which elements are replaced, wherever they stand.
+
+    As `sqlalchemy.sql.visitors.replacement_traverse`, but also in what is marked as not to be
+    changed when an alias takes the place of an entity: the criteria of ``any`` and ``has``.
+    """
+    copied: dict[int, Any] = {}
+    alive: list[Any] = []  # an id is that of one element only as long as this lives
+
+    def copy(element: Any, **options: Any) -> Any:
+        known = copied.get(id(element))
+        if known is not None:
+            return known
+        found = replace(element)
+        if found is not None:
+            copied[id(found)] = found  # nothing in it is replaced again
+        elif "replace" in options:  # a SELECT has copied its FROM, and gives the new one's columns
+            found = options["replace"](element)
+        if found is None:
+            found = copied[id(element)] = element._clone(**options)  # noqa: SLF001 - as SQLAlchemy
+            found._copy_internals(clone=copy, **options)  # noqa: SLF001 - as above
+        copied[id(element)] = found
+        alive.extend((element, found))
+        return found
+
+    return copy(statement, deferred_copy_internals=lambda within: _replaced(within, replace))
 
 
 def _blind(
@@ -125,9 +153,7 @@ def _blind(
     else:
         wanted = [each for under_one in under_each_key for each in under_one]
         found = column.not_in(wanted) if element.negated else column.in_(wanted)
-    return with_unsealed_rows(
-        element.field, element.entity, found, lambda plain: _unsealed(element, plain)
-    )
+    return with_unsealed_rows(element.columns[1:], found, lambda plain: _unsealed(element, plain))
 
 
 def _unsealed(element: BlindCriterion, plain: Any) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
+from sqlalchemy.sql import visitors
 
 from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
 from assay.encryption.concealment import concealed
 from assay.encryption.row_version import FIRST_VERSION
-from assay.encryption.sqlalchemy.columns import Contents
+from assay.encryption.sqlalchemy.columns import BlindIndexType, Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.matching import is_matching
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
@@ -46,6 +47,8 @@ def prepare(execution: ORMExecuteState) -> None:
         execution.statement = resolve(
             statement, keys, execution.parameters, lambda: _dialect(execution)
         )
+    if execution.is_update or execution.is_delete:
+        _synchronise_by_fetching(execution)
     if not statement.is_dml or statement.is_delete:
         return
     if isinstance(statement, FromStatement):
@@ -67,6 +70,22 @@ def _written_by(statement: Any) -> Any:
             "within from_statement; run session.scalars(insert(Model).returning(Model), rows)"
         )
     return statement.element
+
+
+def _synchronise_by_fetching(execution: ORMExecuteState) -> None:
+    """Let the database say which rows a statement has changed that compares blind indexes.
+
+    Instances have none of them in memory, and SQLAlchemy would take each for one that matches.
+    """
+    statement: Any = execution.statement
+    if isinstance(statement, FromStatement):
+        return  # nothing is changed in memory
+    in_memory = getattr(execution.update_delete_options, "_synchronize_session", None)
+    if in_memory not in ("auto", "evaluate") or isinstance(execution.parameters, list):
+        return
+    elements = (e for each in statement._where_criteria for e in visitors.iterate(each))  # noqa: SLF001 - there is no other way to see them
+    if any(isinstance(getattr(each, "type", None), BlindIndexType) for each in elements):
+        execution.update_execution_options(synchronize_session="fetch")
 
 
 def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -> None:

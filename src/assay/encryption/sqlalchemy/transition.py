@@ -18,6 +18,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection, LargeBinary, and_, inspect, or_, select, type_coerce, update
@@ -131,20 +132,34 @@ def _refuse_update(field: SealedField) -> NoReturn:
     )
 
 
-def with_unsealed_rows(field: SealedField, entity: Any, sealed: Any, plaintext: Any) -> Any:
-    """A criterion for sealed rows, and the same for rows that have no envelope yet.
+def unsealed_columns(field: SealedField, entity: Any) -> tuple[Any, ...]:
+    """The columns that a search in rows without an envelope needs: envelope, and plaintext.
 
     Args:
         field: what is compared.
         entity: the model, or an alias of it.
+
+    Returns:
+        none when every row has an envelope.
+    """
+    if field.plaintext is None:
+        return ()
+    names = (envelope_column(field.group), field.plaintext_attribute)
+    return tuple(getattr(entity, name).expression for name in names)
+
+
+def with_unsealed_rows(columns: Sequence[Any], sealed: Any, plaintext: Any) -> Any:
+    """A criterion for sealed rows, and the same for rows that have no envelope yet.
+
+    Args:
+        columns: see `unsealed_columns`.
         sealed: the comparison of blind indexes.
         plaintext: makes the comparison of the plaintext column. It is the database's own, as it
             was before the field was sealed: ``casefold`` holds for sealed rows only.
     """
-    if field.plaintext is None:
+    if not columns:
         return sealed
-    envelope = getattr(entity, envelope_column(field.group))
-    column = getattr(entity, field.plaintext_attribute)
+    envelope, column = columns
     return or_(
         and_(envelope.is_not(None), sealed),
         and_(envelope.is_(None), plaintext(column)),
