@@ -32,6 +32,7 @@ bench: $(SYNCED)  ## what sealing costs beside plaintext and peers, as ratios; P
 	$(PYTHON) bench/sealing.py $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
 	$(PYTHON) bench/backfill.py $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
 	$(PYTHON) bench/growth.py
+	$(PYTHON) bench/columns.py --cpu
 
 schema: $(SYNCED)  ## write the programme file's JSON Schema
 	$(PYTHON) -c "from assay.controls import programme_schema as s; open('spec/programme.schema.json','wb').write(s())"

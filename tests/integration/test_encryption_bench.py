@@ -139,3 +139,27 @@ def test_a_contender_that_reads_something_else_is_noticed(
 def test_ratios_are_those_of_medians(bench: ModuleType) -> None:
     times = bench.Times(lambda: 0.0, {("a", "p"): [1.0, 2.0, 90.0], ("b", "p"): [4.0, 1.0, 0.5]})
     assert times.ratio("a", "b", "p") == 2.0
+
+
+def test_the_documented_tables_of_columns_are_those_that_are_printed(
+    programs: Callable[[str], ModuleType], repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = programs("columns")
+    assert columns.main(["--quick"]) == 0
+    page = (repository / "docs" / "parquet.md").read_text()
+    printed = labels(capsys.readouterr().out)
+    assert len(printed) == 2
+    assert printed == labels(page.partition("## What it costs")[2])
+
+
+def test_a_file_that_is_read_otherwise_is_noticed(
+    programs: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = programs("columns")
+    read = columns.SealedParquet.read
+    monkeypatch.setattr(columns.SealedParquet, "read", lambda *a, **k: read(*a, **k).slice(1))
+    with pytest.raises(SystemExit, match="read back"):
+        columns.run_files(10, 1, lambda: 0.0)
+    monkeypatch.setattr(columns, "open_batch", lambda batch, *_, **__: batch)
+    with pytest.raises(SystemExit, match="open what it sealed"):
+        columns.run_batches(10, 1, lambda: 0.0)

@@ -106,15 +106,14 @@ class ColumnarRows:
             assay.keys.KeysError: a data key is not to be had.
         """
         current: dict[str, DataKey] = {}
-        seal, table = self._sealer.seal_payload, self._table
+        seal, place_of = self._sealer.seal_payload, _Addresses(self._table, group)
         envelopes = []
         for (owner, row_id), values in zip(places, zip(*columns, strict=True), strict=True):
             key = current.get(owner)
             if key is None:
                 key = current[owner] = self._keyring.current(owner, _ROWS)
             payload = encode_payload(dict(zip(names, values, strict=True)), padded=padded)
-            place = RowAddress(owner, table, group, row_id).associated_data()
-            envelopes.append(seal(key, place, payload))
+            envelopes.append(seal(key, place_of[owner, len(row_id)] + row_id, payload))
         return envelopes
 
     def open(
@@ -138,7 +137,7 @@ class ColumnarRows:
             assay.keys.KeysError: a data key is not to be had.
         """
         known: dict[tuple[str, bytes], DataKey] = {}
-        opener, table = self._opener, self._table
+        opener, table, place_of = self._opener, self._table, _Addresses(self._table, group)
         rows = []
         for number, ((owner, row_id), envelope) in enumerate(zip(places, envelopes, strict=True)):
             if type(envelope) is not bytes:
@@ -149,7 +148,7 @@ class ColumnarRows:
             if key is None:
                 key = known[owner, envelope[2:18]] = self._key_of(owner, envelope)
             if versions is None:
-                place = RowAddress(owner, table, group, row_id).associated_data()
+                place = place_of[owner, len(row_id)] + row_id
                 payload = opener.open_payload(key, place, envelope)
             else:
                 address = RowAddress(owner, table, group, row_id, 1)
@@ -190,6 +189,20 @@ class ColumnarRows:
                 "expected an envelope under a data key of the row's owner, found one under "
                 f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
             ) from exc
+
+
+class _Addresses(dict[tuple[str, int], bytes]):
+    """What stands before the row id in associated data, by owner and length of the row id."""
+
+    def __init__(self, table: str, group: str) -> None:
+        super().__init__()
+        self._place = table, group
+
+    def __missing__(self, key: tuple[str, int]) -> bytes:
+        owner, length = key
+        whole = RowAddress(owner, *self._place, bytes(length)).associated_data()
+        self[key] = whole[: len(whole) - length]
+        return self[key]
 
 
 def owner_name(value: object) -> str:
