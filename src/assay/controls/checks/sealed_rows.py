@@ -182,7 +182,7 @@ def _read_table(
         read=read,
         bad_rows=bad_rows,
         refused=dict(sorted(refused.items())),
-        clear_columns=tuple(sorted(set(columns) & set(table.fields))),
+        clear_columns=tuple(sorted(set(columns) & {*table.fields, *table.plaintext_columns})),
         copies=dict(sorted(copies.items())),
     )
 
@@ -208,21 +208,24 @@ def _try_row(
             reasons.append(type(exc).__name__)
     # Blind indexes are looked into as well: an index that was filled with the value itself leaks.
     others = {name: value for name, value in row.items() if name not in table.groups.values()}
-    secrets = {value for value in opened if isinstance(value, str) and len(value) >= _SHORTEST_COPY}
+    secrets = {
+        value for value in opened if isinstance(value, str | bytes) and len(value) >= _SHORTEST_COPY
+    }
     copied = [name for name, value in others.items() if _holds(value, secrets)]
     return reasons, copied
 
 
-def _holds(value: object, secrets: set[str]) -> bool:
+def _holds(value: object, secrets: set[str | bytes]) -> bool:
     """Whether a column repeats one of the values, as it is or in lower case."""
+    texts = [secret for secret in secrets if isinstance(secret, str)]
     if isinstance(value, str):
         folded = value.casefold()
-        return any(secret in value or secret.casefold() in folded for secret in secrets)
+        return any(text in value or text.casefold() in folded for text in texts)
     if isinstance(value, bytes | memoryview):
         raw = bytes(value)
         folded_raw = raw.lower()
-        return any(
-            secret.encode() in raw or secret.casefold().encode() in folded_raw for secret in secrets
+        return any(secret in raw for secret in secrets if isinstance(secret, bytes)) or any(
+            text.encode() in raw or text.casefold().encode() in folded_raw for text in texts
         )
     return False
 

@@ -47,6 +47,8 @@ class SealedTable:
         only_for: for a group of a class that shares the table with others, the column that says
             which class a row is of, and its values for this class and those that inherit from it.
             Rows with other values have NULL instead of an envelope.
+        plaintext_columns: the columns that hold fields in the clear during a transition, and those
+            that did until they are dropped.
     """
 
     name: str
@@ -58,6 +60,7 @@ class SealedTable:
     owner_table: str
     models: Mapping[str, type]
     only_for: Mapping[str, tuple[str, frozenset[object]]]
+    plaintext_columns: frozenset[str] = frozenset()
 
     def needs_envelope(self, group: str, row: Mapping[str, Any]) -> bool:
         """Whether a row of the table must have an envelope of a group.
@@ -110,6 +113,7 @@ def _joined(first: SealedTable, other: SealedTable) -> SealedTable:
         index_columns={**first.index_columns, **other.index_columns},
         models={**first.models, **other.models},
         only_for={**first.only_for, **other.only_for},
+        plaintext_columns=first.plaintext_columns | other.plaintext_columns,
     )
 
 
@@ -169,6 +173,12 @@ def _describe(sealed: SealedModel) -> SealedTable:
         owner_table=str(mapper.columns[sealed.owner].table.fullname),
         models=dict.fromkeys(groups, sealed.model),
         only_for=dict.fromkeys(groups, _identities(mapper)) if shared else {},
+        plaintext_columns=frozenset(
+            name
+            for field in fields.values()
+            for name in (field.plaintext, field.retired)
+            if name is not None
+        ),
     )
 
 

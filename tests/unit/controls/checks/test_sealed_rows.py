@@ -1,9 +1,21 @@
+from uuid import UUID, uuid4
+
 import msgspec
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from assay.controls.checks.sealed_rows import SealedRows, SealedRowsFacts, TableFacts, _holds
+from assay.controls.checks.sealed_rows import (
+    SealedRows,
+    SealedRowsFacts,
+    TableFacts,
+    _holds,
+    _read_table,
+)
 from assay.controls.twins.company import company, execute
 from assay.core import Status
+from assay.encryption.sqlalchemy import Sealed, bind, sealed, sealed_tables
+from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 TABLE = TableFacts(
     table="notes", rows=3, read=3, bad_rows=0, refused={}, clear_columns=(), copies={}
@@ -51,11 +63,11 @@ def test_each_row_of_a_table_with_a_clear_column_counts():
     [
         ("mail to ada@twin.example", True), ("ADA@TWIN.EXAMPLE", True), ("ada at twin", False),
         (b"\0ada@twin.example\0", True), (b"\xffADA@twin.example", True), (b"\xff" * 16, False),
-        (7, False), (None, False),
+        (7, False), (None, False), (b"..\x00\xfe\x01\xff\x7f\x80..", True), ("\x00\xfe", False),
     ],
 )  # fmt: skip
 def test_a_copy_is_seen_in_whatever_case_it_stands(value, repeated):
-    assert _holds(value, {"Ada@twin.example"}) is repeated
+    assert _holds(value, {"Ada@twin.example", b"\x00\xfe\x01\xff\x7f\x80"}) is repeated
 
 
 @pytest.mark.parametrize(
@@ -87,3 +99,32 @@ def test_a_row_whose_envelope_is_gone_is_counted_for_what_it_is(tmp_path):
     assert table.refused == {"no envelope": 1}
     assert table.copies == {}
     assert check.judge(facts).status is Status.FAIL
+
+
+def test_a_column_that_is_written_along_in_the_clear_counts(tmp_path):
+    class Base(DeclarativeBase):
+        pass
+
+    class Visit(Sealed, Base):
+        __tablename__ = "visits"
+        __owner__ = "tenant"
+        id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+        tenant: Mapped[str]
+        count: Mapped[int | None] = sealed(plaintext="visits_before")
+        room: Mapped[int | None] = sealed(group="room", retired="room_before")
+
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+    Base.metadata.create_all(engine)
+    keyring = Keyring(MemoryKeyService(), MemoryDataKeyTable())
+    with bind(Session(engine), keyring) as session:
+        session.add(Visit(tenant="north", count=7, room=3))
+        session.commit()
+        (table,) = sealed_tables(Base)
+        assert _read_table(table, engine, keyring, None).clear_columns == ("visits_before",)
+        session.execute(text("ALTER TABLE visits ADD COLUMN room_before INTEGER"))
+        session.commit()
+        found = _read_table(table, engine, keyring, None)
+    engine.dispose()
+    assert found.clear_columns == ("room_before", "visits_before")
+    assert (found.rows, found.bad_rows, found.refused) == (1, 0, {})
+    assert judged(found).status is Status.FAIL
