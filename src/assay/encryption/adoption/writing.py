@@ -37,6 +37,7 @@ from sqlalchemy.types import NullType
 
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.witness import same, witness
+from assay.encryption.sqlalchemy.core_writes import ALREADY_SEALED
 
 _DOCUMENT_BYTES = 4 * 2**20
 """About how long a JSON document gets before the next one begins."""
@@ -112,6 +113,7 @@ class _PostgresqlWriter:
                     for c, name in zip(part.sealed_columns, self._names, strict=False)
                 }
             )
+            .execution_options(**ALREADY_SEALED)
         )
 
     def write(self, connection: Connection, rows: Sequence[Written]) -> int:
