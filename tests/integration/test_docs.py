@@ -94,19 +94,30 @@ def test_customer(tmp_path, environment, evidence):
 NAMED_BLOCK = re.compile(r"^```(\w+)(?: ([\w.]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_encryption(tmp_path, environment):
-    """A block with a file's name is that file, from where it stands on."""
-    page = REPOSITORY / "docs" / "encryption.md"
+def run_page(name, folder, environment):
+    """Run a page on which a block with a file's name is that file, from where it stands on."""
+    page = REPOSITORY / "docs" / name
     listed, waiting = [], list(commands(page))
-    for number, (language, name, body) in enumerate(NAMED_BLOCK.findall(page.read_text())):
-        if name:
-            (tmp_path / f"block-{number}").write_text(body)
-            listed.append((f"mv block-{number} {name}", 0))
+    for number, (language, file, body) in enumerate(NAMED_BLOCK.findall(page.read_text())):
+        if file:
+            (folder / f"block-{number}").write_text(body)
+            listed.append((f"mv block-{number} {file}", 0))
         elif language == "console":
             count = sum(line.startswith("$ ") for line in body.splitlines())
             listed, waiting = listed + waiting[:count], waiting[count:]
     assert not waiting
-    shown = run(listed, tmp_path, environment)
+    return run(listed, folder, environment)
+
+
+def test_search(tmp_path, environment):
+    shown = run_page("search.md", tmp_path, environment)
+    assert "Equality(casefold, bits=128)" in shown
+    assert shown.count("no index: few values, or easily guessed") == 2
+    assert "quartz" not in shown
+
+
+def test_encryption(tmp_path, environment):
+    shown = run_page("encryption.md", tmp_path, environment)
     assert "customers: 6 rows sealed, 0 left" in shown
     assert "NOT CLEANED: backups" in shown
     assert "0 do now" in shown
