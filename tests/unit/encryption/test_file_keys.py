@@ -157,7 +157,7 @@ def test_crypto_metadata() -> None:
         ("no key metadata", "1c1c2801610000" + "00"),
         ("key metadata of another type", "1c1c2801610000" + "1502" + "00"),
         ("an algorithm of another type", "1502" + "18036b6579" + "00"),
-        ("an algorithm twice", "1c1c2801610000" + "0c021c0000" + "18036b6579" + "00"),
+        ("an algorithm twice", "1c2c2801610000" + "0c021c2801610000" + "18036b6579" + "00"),
         ("another field", "1c1c2801610000" + "18036b6579" + "1500" + "00"),
         ("no end", "1c1c2801610000"),
         ("nothing", ""),
