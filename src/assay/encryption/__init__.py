@@ -11,7 +11,8 @@ Example:
     >>> EnvelopeOpener().open(key, address, envelope)
     {'text': 'Dear Ada'}
 
-Sealed models live in ``assay.encryption.sqlalchemy``, which is imported only by who uses it.
+Sealed models live in ``assay.encryption.sqlalchemy`` and ``assay.encryption.django``, which are
+imported only by who uses them.
 """
 
 from assay.encryption.blind_index import (

@@ -49,6 +49,7 @@
     │   ├── UnsupportedColumnError   a column that cannot be sealed, or is not as declared
     │   ├── ColumnValueError         a value that is missing, or does not fit the declared type
     │   └── UnknownFieldError        an envelope holds more than is declared
+    ├── django.MappingError        sealed Django models (assay.encryption.django.errors)
     └── sqlalchemy.MappingError    sealed models (assay.encryption.sqlalchemy.errors)
 
 No message holds a key, a value or the bytes of an envelope.

@@ -1,0 +1,146 @@
+"""The columns of a sealed table: envelopes and blind indexes, and nothing else.
+
+Migrations create them. They let only sealed bytes through to the database, whichever way a value
+takes.
+
+Specification: ``spec/row-envelope.md`` and ``spec/blind-index.md`` for the bytes.
+
+Example:
+    >>> EnvelopeField(null=True).get_internal_type()
+    'BinaryField'
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any, NoReturn
+
+from django.db import models
+
+from assay.encryption.blind_index import BlindIndexValue
+from assay.encryption.concealment import concealed
+from assay.encryption.django.contents import Contents, SealedEnvelope
+from assay.encryption.django.errors import UnsealedPickleError, UnsealedWriteError
+from assay.encryption.django.sealing import indexed, sealed_for_writing
+from assay.encryption.ngram_index import HEADER_BYTES
+
+_WAY_OUT = "assign the sealed fields of an instance and save it"
+
+
+def _refuse(expected: str, value: object) -> NoReturn:
+    found = "None" if value is None else f"a value of type {type(value).__name__}"
+    raise UnsealedWriteError(f"expected {expected}, found {found}; {_WAY_OUT}")
+
+
+class EnvelopeField(models.BinaryField):
+    """The column of a group's envelope. NULL in rows from before the model was sealed."""
+
+    def get_default(self) -> Contents:
+        """What a new instance holds: no values yet."""
+        return Contents({})
+
+    @concealed
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        """Seal the group for its row.
+
+        Raises:
+            MappingError: see its leaves.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        return sealed_for_writing(model_instance, self.attname, add=add)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Admit an envelope that was sealed here, and nothing else.
+
+        Raises:
+            UnsealedWriteError: something else.
+        """
+        if type(value) is not SealedEnvelope:
+            _refuse(
+                "an envelope that was sealed for its row on its way into a sealed column", value
+            )
+        return connection.Database.Binary(bytes(value))
+
+    def value_to_string(self, obj: Any) -> str:
+        """The envelope in base64, as a fixture holds it: nothing in the clear.
+
+        Raises:
+            UnsealedPickleError: the instance has values that are not sealed yet.
+        """
+        value = self.value_from_object(obj)
+        envelope = value.envelope if type(value) is Contents else value
+        if envelope is None:
+            raise UnsealedPickleError(
+                "expected an instance whose sealed fields were saved, found values that are not "
+                "sealed yet; save it before it is written as a fixture"
+            )
+        return b64encode(envelope).decode("ascii")
+
+
+class IndexField(models.BinaryField):
+    """A column of blind indexes; it is computed when the row is saved."""
+
+    @concealed
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        """Compute the blind index of what is about to be sealed.
+
+        Raises:
+            UnsupportedValueError: the value cannot be indexed.
+            assay.keys.KeysError: there is no index key to be had.
+        """
+        return indexed(model_instance, self.attname, add=add)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Admit a blind index that was computed here, or None.
+
+        Raises:
+            UnsealedWriteError: something else.
+        """
+        if value is None:
+            return None
+        if type(value) is not BlindIndexValue:
+            _refuse("a blind index that was computed from a sealed field", value)
+        return connection.Database.Binary(bytes(value))
+
+    def value_to_string(self, obj: Any) -> str:
+        """The index in base64, as a fixture holds it; it is computed anew when it is loaded."""
+        value = self.value_from_object(obj)
+        return "" if value is None else b64encode(value).decode("ascii")
+
+
+class NgramsField(IndexField):
+    """A column of n-grams: ``bytea[]`` on PostgreSQL, elsewhere bytes.
+
+    Args:
+        hash_bytes: how long each hash is.
+    """
+
+    def __init__(self, *args: Any, hash_bytes: int = 2, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hash_bytes = hash_bytes
+
+    def deconstruct(self) -> Any:
+        """As in a migration."""
+        name, path, args, kwargs = super().deconstruct()
+        return name, path, args, {**kwargs, "hash_bytes": self.hash_bytes}
+
+    def db_type(self, connection: Any) -> Any:
+        """An array on PostgreSQL, bytes elsewhere."""
+        return "bytea[]" if connection.vendor == "postgresql" else super().db_type(connection)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Header and hashes: an array on PostgreSQL, elsewhere one after the other.
+
+        Raises:
+            UnsealedWriteError: something else than computed n-grams.
+        """
+        if connection.vendor != "postgresql" or type(value) is not BlindIndexValue:
+            return super().get_db_prep_save(value, connection)
+        hashes, size = bytes(value[HEADER_BYTES:]), self.hash_bytes
+        return [bytes(value[:HEADER_BYTES])] + [
+            hashes[at : at + size] for at in range(0, len(hashes), size)
+        ]
+
+    def from_db_value(self, value: Any, _expression: Any, _connection: Any) -> Any:
+        """Header and hashes, one after the other."""
+        return b"".join(bytes(each) for each in value) if isinstance(value, list) else value

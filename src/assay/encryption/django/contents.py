@@ -1,0 +1,79 @@
+"""What an instance holds of a group of sealed fields: values in the clear, and their envelope.
+
+Example:
+    >>> Contents({"text": "Dear Ada"})
+    <contents of a sealed column, 1 field, not sealed yet>
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.encryption.django.errors import UnsealedPickleError
+
+UNSET: Any = object()
+"""Stands for a value that nobody gave."""
+
+
+class SealedEnvelope(bytes):
+    """An envelope that was sealed, or opened, for the row that it is about to be written to."""
+
+    __slots__ = ()
+
+
+class Contents:
+    """Stands in an instance's ``__dict__`` in place of the envelope, once it was opened.
+
+    Attributes:
+        fields: name to value, known and unknown fields.
+        envelope: the stored bytes, or None when the values are not sealed yet.
+        replaces: the stored envelope from which changed values were made; None when the column
+            was NULL; `UNSET` for a new row.
+        assigned: the fields that were assigned since the row was read.
+        pending: values and envelope on their way into the database.
+    """
+
+    # Not a dataclass: what turns those into JSON must not find the fields.
+    __slots__ = ("assigned", "envelope", "fields", "pending", "replaces")
+
+    def __init__(
+        self,
+        fields: dict[str, object],
+        envelope: bytes | None = None,
+        replaces: bytes | None = UNSET,
+        assigned: frozenset[str] = frozenset(),
+    ) -> None:
+        self.fields = fields
+        self.envelope = envelope
+        self.replaces = replaces
+        self.assigned = assigned
+        self.pending: tuple[dict[str, object], bytes] | None = None
+
+    def __repr__(self) -> str:
+        count = f"{len(self.fields)} field{'' if len(self.fields) == 1 else 's'}"
+        state = "not sealed yet" if self.envelope is None else f"{len(self.envelope)} bytes sealed"
+        return f"<contents of a sealed column, {count}, {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The envelope alone: values in the clear do not leave the process by pickle."""
+        if self.envelope is None:
+            raise UnsealedPickleError(
+                "expected an instance whose sealed fields were saved, found values that are not "
+                "sealed yet; save it before pickling it"
+            )
+        return bytes, (self.envelope,)
+
+    def assign(self, name: str, value: object) -> Contents:
+        """The contents after a field was assigned; the same ones when they are not sealed."""
+        if self.envelope is None:
+            self.fields[name] = value
+            self.assigned |= {name}
+            self.pending = None
+            return self
+        return Contents({**self.fields, name: value}, None, self.envelope, frozenset({name}))
+
+    def __copy__(self) -> Contents:
+        return Contents(dict(self.fields), self.envelope, self.replaces, self.assigned)
+
+    def __deepcopy__(self, memo: object) -> Contents:
+        return self.__copy__()

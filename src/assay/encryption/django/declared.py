@@ -1,0 +1,113 @@
+"""What a sealed Django model declares, worked out once its class is prepared.
+
+Example:
+    >>> Customer.__sealed__.groups["default"].column          # doctest: +SKIP
+    'sealed'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from assay.encryption.blind_index import BlindIndex
+from assay.encryption.django.errors import OwnerMissingError, RowIdMissingError
+from assay.encryption.errors import RowIdError
+from assay.encryption.row_address import DEFAULT_GROUP
+
+AT = "_sealed_at"
+"""Under which name an instance's ``__dict__`` holds owner and primary key as they are stored."""
+
+
+def envelope_column(group: str) -> str:
+    """The attribute and column of a group's envelope: ``sealed``, or ``sealed_<group>``."""
+    return "sealed" if group == DEFAULT_GROUP else f"sealed_{group}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SealedGroup:
+    """The fields that share one envelope.
+
+    Attributes:
+        name: the group's name.
+        table: the stable name of the table.
+        column: the attribute and column of the envelope.
+        fields: the model's fields by name, see `assay.encryption.django.fields`.
+        padded: whether the payload is padded.
+    """
+
+    name: str
+    table: str
+    column: str
+    fields: Mapping[str, Any]
+    padded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SealedModel:
+    """Everything that is sealed of one model, and what its rows are bound to.
+
+    Attributes:
+        name: the stable name of the table, as it stands in associated data.
+        owner: the attribute that says whose a row is.
+        key: the attributes of the primary key, in its order.
+        encode_row_id: the encoder of the primary key.
+        groups: by name.
+        columns: the groups by the columns of their envelopes.
+        fields: the sealed fields by name.
+        indexes: for each indexed field the blind index of each of its columns.
+        unique: the fields of which no two rows of an owner may have an equal value.
+    """
+
+    name: str
+    owner: str
+    key: tuple[str, ...]
+    encode_row_id: Callable[[Sequence[object]], bytes]
+    groups: Mapping[str, SealedGroup]
+    columns: Mapping[str, SealedGroup]
+    fields: Mapping[str, Any]
+    indexes: Mapping[str, Mapping[str, BlindIndex]]
+    unique: tuple[str, ...]
+
+    def group_of(self, name: str) -> SealedGroup:
+        """The group in whose envelope a sealed field stands."""
+        return self.groups[self.fields[name].sealed_group]
+
+    def columns_of(self, group: SealedGroup) -> list[str]:
+        """The columns that are written when a group changes: its envelope and its indexes."""
+        return [group.column, *(c for name in group.fields for c in self.indexes.get(name, ()))]
+
+    def owner_of(self, value: object) -> str:
+        """The owner's name: text, or UUID or int as text.
+
+        Raises:
+            OwnerMissingError: there is none.
+        """
+        if type(value) is str and value:
+            return value
+        if type(value) is UUID or type(value) is int:
+            return str(value)
+        raise OwnerMissingError(
+            f"expected {self.name}.{self.owner} to say whose the row is, found "
+            f"{'nothing' if value is None or value == '' else type(value).__name__}; assign text, "
+            "UUID or int before the row is saved"
+        )
+
+    def row_id_of(self, values: Sequence[object]) -> bytes:
+        """The row id, from the values of the primary key.
+
+        Raises:
+            RowIdMissingError: one of them is None.
+            RowIdError: one of them is of another kind than declared.
+        """
+        try:
+            return self.encode_row_id(values)
+        except RowIdError:
+            if all(value is not None for value in values):
+                raise
+        raise RowIdMissingError(
+            f"expected the primary key of {self.name} before its row is sealed, found none; assign "
+            f"{', '.join(self.key)} or give it a default"
+        )

@@ -1,0 +1,402 @@
+"""The mixin of sealed models, and what happens to a model when its class is prepared.
+
+Example:
+    >>> class Customer(Sealed, models.Model):                            # doctest: +SKIP
+    ...     __owner__ = "tenant_id"
+    ...     id = models.UUIDField(primary_key=True, default=uuid4)
+    ...     tenant_id = models.CharField(max_length=40)
+    ...     email = sealed(models.EmailField(), index=Equality(casefold))
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import models, router
+from django.db.models.signals import class_prepared
+
+from assay.encryption.blind_index import BlindIndex
+from assay.encryption.concealment import concealed
+from assay.encryption.django.checks import admin_errors
+from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope
+from assay.encryption.django.declared import (
+    AT,
+    SealedGroup,
+    SealedModel,
+    envelope_column,
+)
+from assay.encryption.django.errors import (
+    DeclarationError,
+    OwnerChangedError,
+    SealedExpressionError,
+    StaleEnvelopeError,
+)
+from assay.encryption.django.fields import SealedFieldMixin
+from assay.encryption.django.queries import SealedManager, SealedQuerySet
+from assay.encryption.django.sealing import (
+    UNCHANGED,
+    begin_writing,
+    changed,
+    end_writing,
+    index_of,
+    open_group,
+    place_now,
+)
+from assay.encryption.django.uniqueness import refuse_duplicates, taken
+from assay.encryption.index_kinds import Equality
+from assay.encryption.row_address import RowIdKind, row_id_encoder
+
+
+class Sealed:
+    """Mix this into a model, before ``models.Model``, and declare fields as `sealed`.
+
+    Attributes:
+        __owner__: the name of the field that says whose a row is: text, UUID or int, or a foreign
+            key to one. Its value names the data key that seals the row.
+        __sealed_name__: the stable name of the table in associated data and blind indexes, when it
+            shall differ from the table's own; set it to the old name when a table is renamed.
+        __sealed_padding__: hide the exact length of the sealed values (Padmé).
+        __sealed__: what was declared, once the class is prepared.
+
+    Raises:
+        DeclarationError: when the class is made and cannot be sealed as it is declared.
+    """
+
+    __owner__: ClassVar[str]
+    __sealed_name__: ClassVar[str | None] = None
+    __sealed_padding__: ClassVar[bool] = False
+    __sealed__: ClassVar[SealedModel | None] = None
+
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any) -> Any:
+        """As Django's; remembers owner and primary key, to which the envelopes are bound."""
+        new = super().from_db(db, field_names, values)  # type: ignore[misc]  # of the model
+        declared = cls.__sealed__
+        if declared is not None:
+            new.__dict__[AT] = place_now(new, declared)
+        return new
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """As Django's; ``update_fields`` may name sealed fields.
+
+        Raises:
+            StaleEnvelopeError: somebody else has changed the row's sealed fields since it was read.
+            MappingError: see its leaves.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        names = options.get("update_fields")
+        declared = type(self).__sealed__
+        if names is not None and declared is not None:
+            options["update_fields"] = self._columns_of(declared, names)
+        super().save(*args, **options)  # type: ignore[misc]  # of the model
+
+    save.alters_data = True  # type: ignore[attr-defined]  # Django's mark for templates
+
+    def _columns_of(self, declared: SealedModel, names: Any) -> set[str]:
+        columns = set()
+        given = {names} if isinstance(names, str) else set(names)
+        for name in given:
+            if name not in declared.fields:
+                columns.add(name)
+                continue
+            group = declared.group_of(name)
+            contents = changed(self, group)
+            others = set() if contents is None else contents.assigned - given
+            if others and contents is not None and contents.replaces is not UNSET:
+                raise SealedExpressionError(
+                    f"expected update_fields to name all assigned fields of the group "
+                    f"{group.name!r}, which are sealed together, found {', '.join(sorted(others))} "
+                    "left out; name them too"
+                )
+            columns |= set(declared.columns_of(group))
+        return columns
+
+    def refresh_from_db(self, using: Any = None, fields: Any = None, **options: Any) -> None:
+        """As Django's; ``fields`` may name sealed fields, whose whole group is read anew."""
+        declared = type(self).__sealed__
+        if declared is None:
+            super().refresh_from_db(using, fields, **options)  # type: ignore[misc]  # of the model
+            return
+        if fields is not None:
+            sealed = {name for name in fields if name in declared.fields}
+            columns = {declared.group_of(name).column for name in sealed}
+            fields = [*(name for name in fields if name not in sealed), *columns]
+        super().refresh_from_db(using, fields, **options)  # type: ignore[misc]  # of the model
+        at, now = self.__dict__.get(AT), place_now(self, declared)
+        owner = now[0] if fields is None or at is None or declared.owner in fields else at[0]
+        self.__dict__[AT] = (owner, *now[1:])
+
+    @concealed
+    def _save_table(  # noqa: PLR0913, PLR0917 - Django's signature
+        self,
+        raw: bool = False,
+        cls: Any = None,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: Any = None,
+        update_fields: Any = None,
+    ) -> bool:
+        declared = type(self).__sealed__
+        if declared is None:
+            return super()._save_table(raw, cls, force_insert, force_update, using, update_fields)  # type: ignore[misc, no-any-return]  # of the model
+        begin_writing(self, declared, using)
+        if self._state.adding and not force_update and not update_fields:  # type: ignore[attr-defined]  # of the model
+            force_insert = True  # never over a row that was not read
+        if declared.unique:
+            refuse_duplicates(self, declared, using)
+        if raw:
+            _admit_fixture(self, declared)
+        updated = super()._save_table(raw, cls, force_insert, force_update, using, update_fields)  # type: ignore[misc]  # of the model
+        end_writing(self, declared)
+        return bool(updated)
+
+    def _do_update(  # noqa: PLR0913, PLR0917 - Django's signature
+        self,
+        base_qs: Any,
+        using: Any,
+        pk_val: Any,
+        values: Any,
+        update_fields: Any,
+        forced_update: Any,
+    ) -> bool:
+        """Write changed groups where their envelope is still the one that was read."""
+        declared = type(self).__sealed__
+        if declared is None:
+            return super()._do_update(  # type: ignore[misc, no-any-return]  # of the model
+                base_qs, using, pk_val, values, update_fields, forced_update
+            )
+        values = [each for each in values if each[2] is not UNCHANGED]
+        written = {each[0].attname for each in values}
+        if getattr(self._state, "sealed_moving", False):  # type: ignore[attr-defined]  # of the model
+            self._refuse_half_a_move(declared, written)
+        same = base_qs
+        if declared.owner in written and not getattr(self._state, "sealed_moving", False):  # type: ignore[attr-defined]  # as above
+            same = same.filter(**{declared.owner: self.__dict__[declared.owner]})
+        for group in declared.groups.values():
+            if group.column in written:
+                same = same.filter(**_condition(self, group))
+        updated = super()._do_update(same, using, pk_val, values, update_fields, forced_update)  # type: ignore[misc]  # of the model
+        if not updated and same is not base_qs and base_qs.filter(pk=pk_val).exists():
+            raise StaleEnvelopeError(
+                f"expected a row of {declared.name} with the owner and envelope that were read, "
+                "found others: somebody else has changed it; call refresh_from_db() and assign its "
+                "fields anew"
+            )
+        return bool(updated)
+
+    @staticmethod
+    def _refuse_half_a_move(declared: SealedModel, written: set[str]) -> None:
+        needed = {declared.owner, *declared.columns}
+        if not needed <= written:
+            raise OwnerChangedError(
+                f"expected a row of {declared.name} to move to its new owner as a whole, found "
+                f"{', '.join(sorted(needed - written))} left behind; save it without update_fields"
+            )
+
+    def __repr__(self) -> str:
+        # Not by __str__, which may show a sealed value, for tracebacks and logs show this.
+        return f"<{type(self).__name__}: {self.pk}>"  # type: ignore[attr-defined]  # of the model
+
+    def __getstate__(self) -> Any:
+        state: Any = super().__getstate__()
+        for name, value in state.items():
+            if type(value) is Contents:
+                state[name] = value.__copy__()  # a copy of the instance changes nothing of it
+        return state
+
+    def validate_unique(self, exclude: Any = None) -> None:
+        """As Django's; also looks for the values of unique sealed fields of the row's owner.
+
+        Raises:
+            ValidationError: another row has one. It does not show it.
+        """
+        errors: dict[str, Any] = {}
+        try:
+            super().validate_unique(exclude)  # type: ignore[misc]  # of the model
+        except ValidationError as exc:
+            errors = exc.update_error_dict(errors)
+        declared = type(self).__sealed__
+        if declared is not None and self.__dict__.get(declared.owner) is not None:
+            using = self._state.db or router.db_for_write(type(self), instance=self)  # type: ignore[attr-defined]  # of the model
+            for name in declared.unique:
+                if name not in (exclude or ()) and taken(self, declared, name, using):
+                    message = self.unique_error_message(type(self), (name,))  # type: ignore[attr-defined]  # of the model
+                    errors.setdefault(name, []).append(message)
+        if errors:
+            raise ValidationError(errors)
+
+    @classmethod
+    def check(cls, **options: Any) -> Any:
+        """As Django's, of the sealed fields too, and of how the admin shows them."""
+        errors = super().check(**options)  # type: ignore[misc]  # of the model
+        declared = cls.__sealed__
+        if declared is not None:
+            for field in declared.fields.values():
+                errors.extend(field.check(**options))
+            errors.extend(admin_errors(cls, declared))
+        return errors
+
+
+def _condition(instance: Any, group: SealedGroup) -> dict[str, Any]:
+    contents = instance.__dict__[group.column]
+    if contents.replaces is UNSET:
+        raise StaleEnvelopeError(
+            f"expected an instance that was read from {group.table} or saved to it, found one of "
+            "which nobody knows what it would overwrite; load the row and assign its fields"
+        )
+    if contents.replaces is None:
+        return {f"{group.column}__isnull": True}
+    return {group.column: contents.replaces}
+
+
+def _admit_fixture(instance: Any, declared: SealedModel) -> None:
+    """Open what a fixture holds, so that only envelopes of this very row come through."""
+    for group in declared.groups.values():
+        contents = open_group(instance, declared, group)
+        instance.__dict__[group.column] = SealedEnvelope(contents.envelope or b"")
+        for name in group.fields:
+            for column in declared.indexes.get(name, ()):
+                value = contents.fields.get(name)
+                instance.__dict__[column] = index_of(instance, declared, name, column, value)
+
+
+def _prepare(sender: Any, **_: Any) -> None:
+    """Work out what a sealed model declares; refuse what cannot be sealed.
+
+    Raises:
+        DeclarationError: it cannot.
+    """
+    meta = sender._meta
+    fields = [f for f in meta.private_fields if isinstance(f, SealedFieldMixin)]
+    if not fields or meta.proxy or meta.abstract:
+        return
+    _refuse_shape(sender)
+    owner = _owner(sender)
+    _use_sealed_manager(sender)
+    name = sender.__sealed_name__ or meta.db_table
+    key = tuple(field.attname for field in meta.pk_fields)
+    groups = {}
+    for group in dict.fromkeys(field.sealed_group for field in fields):
+        members = {field.name: field for field in fields if field.sealed_group == group}
+        column = envelope_column(group)
+        groups[group] = SealedGroup(group, name, column, members, sender.__sealed_padding__)
+    indexes: dict[str, dict[str, BlindIndex]] = {
+        field.name: {
+            column: index
+            for kind in field.sealed_indexes
+            for column, index in kind.columns(name, field.name).items()
+        }
+        for field in fields
+        if field.sealed_indexes
+    }
+    unique = tuple(
+        field.name
+        for field in fields
+        if any(type(each) is Equality and each.unique for each in field.sealed_indexes)
+    )
+    sender.__sealed__ = SealedModel(
+        name,
+        owner.attname,
+        key,
+        row_id_encoder([_row_id_kind(sender, field) for field in meta.pk_fields]),
+        groups,
+        {group.column: group for group in groups.values()},
+        {field.name: field for field in fields},
+        indexes,
+        unique,
+    )
+    for each in unique:
+        _add_constraint(sender, owner, each)
+
+
+def _refuse_shape(cls: Any) -> None:
+    if not issubclass(cls, Sealed):
+        raise DeclarationError(
+            f"expected {cls.__name__} to be Sealed, found sealed fields without it; write "
+            f"class {cls.__name__}(Sealed, models.Model)"
+        )
+    if cls.__mro__.index(Sealed) > cls.__mro__.index(models.Model):
+        raise DeclarationError(
+            f"expected Sealed to stand before models.Model in {cls.__name__}, found it behind; "
+            f"write class {cls.__name__}(Sealed, models.Model)"
+        )
+    if cls._meta.parents:
+        raise DeclarationError(
+            f"expected the sealed model {cls.__name__} to have one table, found it inherit from "
+            "one that has a table of its own; inherit from an abstract model, or point to the "
+            "other one by a OneToOneField"
+        )
+    if getattr(cls, "__sealed_versions__", False):
+        raise DeclarationError(
+            f"expected {cls.__name__} without __sealed_versions__, which Django models do not "
+            "have, found it set; leave it out"
+        )
+
+
+def _owner(cls: Any) -> Any:
+    name = getattr(cls, "__owner__", None)
+    try:
+        owner = cls._meta.get_field(name) if name else None
+    except FieldDoesNotExist:
+        owner = None
+    if owner is None or getattr(owner, "column", None) is None:
+        raise DeclarationError(
+            f"expected {cls.__name__}.__owner__ to name the field, in the clear, that says whose a "
+            f"row is, found {name!r}"
+        )
+    return owner
+
+
+_ROW_ID_KINDS = (
+    (models.UUIDField, RowIdKind.UUID),
+    (models.IntegerField, RowIdKind.INTEGER),
+    ((models.CharField, models.TextField), RowIdKind.TEXT),
+)
+
+
+def _row_id_kind(cls: Any, field: Any) -> RowIdKind:
+    if isinstance(field, models.AutoField | models.BigAutoField) or field.has_db_default():
+        raise DeclarationError(
+            f"expected the primary key of {cls.__name__} to be known before its row is sealed, "
+            f"found {field.name!r}, which the database makes; declare "
+            "models.UUIDField(primary_key=True, default=uuid4), or a key that you assign"
+        )
+    while isinstance(field, models.ForeignKey) and not isinstance(field.remote_field.model, str):
+        field = field.target_field
+    for kind_of_field, kind in _ROW_ID_KINDS:
+        if isinstance(field, kind_of_field):
+            return kind
+    raise DeclarationError(
+        f"expected a primary key of UUID, integer or text in {cls.__name__}, found "
+        f"{type(field).__name__}"
+    )
+
+
+def _use_sealed_manager(cls: Any) -> None:
+    meta = cls._meta
+    for manager in meta.managers:
+        if issubclass(manager._queryset_class, SealedQuerySet):
+            continue
+        if not getattr(manager, "auto_created", False):
+            raise DeclarationError(
+                f"expected the manager {manager.name!r} of {cls.__name__} to be made of "
+                "SealedQuerySet, found another one, which would bypass sealing; write "
+                "SealedManager(), or SealedManager.from_queryset(…)()"
+            )
+        meta.local_managers.remove(next(m for m in meta.local_managers if m.name == manager.name))
+        sealed_manager = SealedManager()
+        sealed_manager.auto_created = True
+        cls.add_to_class(manager.name, sealed_manager)
+
+
+def _add_constraint(cls: Any, owner: Any, name: str) -> None:
+    meta = cls._meta
+    constraint = models.UniqueConstraint(
+        fields=[owner.name, f"{name}_index"], name=f"{meta.db_table}_{name}_unique"[:60]
+    )
+    meta.constraints = [*meta.constraints, constraint]
+    meta.original_attrs["constraints"] = meta.constraints
+
+
+class_prepared.connect(_prepare, dispatch_uid="assay.encryption.django.model")

@@ -1,0 +1,254 @@
+"""Sealing and opening the groups of an instance.
+
+Specification: ``spec/row-envelope.md``, "Sealing" and "Opening".
+
+Example:
+    >>> open_group(customer, Customer.__sealed__.groups["default"]).fields    # doctest: +SKIP
+    {'email': 'ada@example.com'}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import router
+
+from assay.core import DataKeyClass
+from assay.encryption.django.binding import keys_of
+from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope
+from assay.encryption.django.declared import AT, SealedGroup, SealedModel
+from assay.encryption.django.errors import (
+    OwnerChangedError,
+    RowIdChangedError,
+    SealedValueError,
+    UnsealedWriteError,
+)
+from assay.encryption.envelope import envelope_key_id
+from assay.encryption.errors import MissingEnvelopeError, WrongKeyError
+from assay.encryption.frozen import freeze
+from assay.encryption.payload import decode_payload, encode_payload
+from assay.encryption.row_address import RowAddress
+from assay.keys import UnknownDataKeyError
+
+UNCHANGED: Any = object()
+"""Stands for a column that is left as it is."""
+
+_ROWS = DataKeyClass.ROWS
+
+
+def declared_by(instance: Any) -> SealedModel:
+    """What the instance's model declares.
+
+    Raises:
+        UnsealedWriteError: a model as a migration sees it, which cannot seal.
+    """
+    declared = getattr(type(instance), "__sealed__", None)
+    if type(declared) is SealedModel:
+        return declared
+    raise UnsealedWriteError(
+        f"expected a model with its sealed fields, found {type(instance).__name__} as a migration "
+        "sees it, which cannot seal; write other columns by save(update_fields=[…]) or update(), "
+        "and sealed fields after the migration"
+    )
+
+
+def place_now(instance: Any, declared: SealedModel) -> tuple[Any, ...]:
+    """Owner and primary key as the instance has them now."""
+    held = instance.__dict__
+    return (held.get(declared.owner), *[held.get(name) for name in declared.key])
+
+
+def open_group(instance: Any, declared: SealedModel, group: SealedGroup) -> Contents:
+    """What an instance holds of a group, opened.
+
+    Raises:
+        EnvelopeError: one of its leaves.
+        MalformedPayloadError: authentic, but no map of fields.
+        MappingError: see its leaves.
+        assay.keys.KeysError: the data key is not to be had.
+    """
+    held = instance.__dict__
+    found = held.get(group.column, UNSET)
+    if found is UNSET:
+        found = getattr(instance, group.column)  # deferred: Django loads it
+    if type(found) is Contents:
+        return found
+    if found is None:
+        raise MissingEnvelopeError(
+            f"expected an envelope in {group.table}.{group.column}, found NULL; a row from before "
+            "its model was sealed gets one when its sealed fields are assigned and saved"
+        )
+    at = held.get(AT) or place_now(instance, declared)
+    owner = at[0] if at[0] is not None else getattr(instance, declared.owner)
+    fields = _open(instance, declared, group, bytes(found), declared.owner_of(owner), at[1:])
+    contents = held[group.column] = Contents(fields, bytes(found))
+    return contents
+
+
+def _open(  # noqa: PLR0913, PLR0917 - what, of which row, and where it stands
+    instance: Any,
+    declared: SealedModel,
+    group: SealedGroup,
+    envelope: bytes,
+    owner: str,
+    key: tuple[Any, ...],
+) -> dict[str, object]:
+    keys = keys_of(database_of(instance))
+    address = RowAddress(owner, group.table, group.name, declared.row_id_of(key))
+    try:
+        data_key = keys.keyring.by_id(owner, _ROWS, envelope[2:18])
+    except UnknownDataKeyError as exc:
+        key_id = envelope_key_id(envelope)
+        raise WrongKeyError(
+            "expected an envelope under a data key of the row's owner, found one under "
+            f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
+        ) from exc
+    place = address.associated_data()
+    fields = decode_payload(keys.opener.open_payload(data_key, place, envelope))
+    for name, field in group.fields.items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        if type(value) not in field.sealed_kinds:
+            raise SealedValueError(
+                f"expected {field.sealed_kinds[0].__name__} in the sealed field "
+                f"{group.table}.{name} as the model declares it, found {type(value).__name__} in "
+                "the envelope; declare the type that was sealed"
+            )
+        if type(value) in (dict, list):
+            fields[name] = freeze(value)
+    return fields
+
+
+def database_of(instance: Any) -> str:
+    """The alias of the database that an instance is read from or about to be written to."""
+    state = instance._state
+    found = getattr(state, "sealed_using", None) or state.db
+    return str(found or router.db_for_write(type(instance), instance=instance))
+
+
+def changed(instance: Any, group: SealedGroup) -> Contents | None:
+    """The contents of a group that are not stored as they are, or None."""
+    contents = instance.__dict__.get(group.column)
+    return contents if type(contents) is Contents and contents.envelope is None else None
+
+
+def sealed_for_writing(instance: Any, column: str, *, add: bool) -> Any:
+    """The envelope of a group that is about to be written, or `UNCHANGED`.
+
+    Args:
+        instance: whose group it is.
+        column: the column of the envelope.
+        add: the row is new.
+
+    Raises:
+        OwnerMissingError: the row is nobody's.
+        RowIdMissingError: it has no primary key.
+        SealedValueError: a value that its field does not take.
+        EnvelopeError: the instance is a copy of a row whose envelope does not open.
+        assay.keys.KeysError: there is no data key to be had.
+    """
+    declared = declared_by(instance)
+    group = declared.columns[column]
+    contents = open_group(instance, declared, group) if add else changed(instance, group)
+    if contents is None:
+        return UNCHANGED
+    owner, *key = place_now(instance, declared)
+    owner = declared.owner_of(owner)
+    fields = completed(group, contents.fields)
+    keys = keys_of(database_of(instance))
+    address = RowAddress(owner, group.table, group.name, declared.row_id_of(key))
+    payload = encode_payload(fields, padded=group.padded)
+    data_key = keys.keyring.current(owner, _ROWS)
+    envelope = keys.sealer.seal_payload(data_key, address.associated_data(), payload)
+    contents.pending = (fields, envelope)
+    return SealedEnvelope(envelope)
+
+
+def completed(group: SealedGroup, given: dict[str, object]) -> dict[str, object]:
+    """The fields of a group as they are sealed: converted, with defaults for those not given.
+
+    Raises:
+        SealedValueError: a value that its field does not take.
+    """
+    fields = dict(given)
+    for name, field in group.fields.items():
+        value = field.accept(given[name] if name in given else field.get_default())
+        if value is None and not field.null:
+            raise SealedValueError(
+                f"expected a value for the sealed field {name!r}, found none; assign one, give it "
+                "a default, or declare it with null=True"
+            )
+        fields[name] = value
+    return fields
+
+
+def indexed(instance: Any, column: str, *, add: bool) -> Any:
+    """The blind index of a field that is about to be sealed, or `UNCHANGED`.
+
+    Raises:
+        UnsupportedValueError: the value cannot be indexed.
+        assay.keys.KeysError: there is no index key to be had.
+    """
+    declared = declared_by(instance)
+    name = next(name for name, columns in declared.indexes.items() if column in columns)
+    group = declared.group_of(name)
+    contents = instance.__dict__.get(group.column)
+    if type(contents) is not Contents or contents.pending is None:
+        if sealed_for_writing(instance, group.column, add=add) is UNCHANGED:
+            return UNCHANGED
+        contents = instance.__dict__[group.column]
+    return index_of(instance, declared, name, column, contents.pending[0][name])
+
+
+def index_of(instance: Any, declared: SealedModel, name: str, column: str, value: object) -> Any:
+    """The blind index of a value of an instance's owner; of None there is none.
+
+    Raises:
+        UnsupportedValueError: the value cannot be indexed.
+        assay.keys.KeysError: there is no index key to be had.
+    """
+    if value is None:
+        return None
+    owner = declared.owner_of(instance.__dict__.get(declared.owner))
+    keys = keys_of(database_of(instance))
+    return keys.indexer(declared.indexes[name][column], owner).compute(value)
+
+
+def begin_writing(instance: Any, declared: SealedModel, using: str) -> None:
+    """Forget what an earlier attempt to write was about to store; refuse a row that moved.
+
+    Raises:
+        OwnerChangedError: its owner is another one than when it was read.
+        RowIdChangedError: its primary key is another one.
+    """
+    state = instance._state
+    state.sealed_using = using
+    for group in declared.groups.values():
+        contents = instance.__dict__.get(group.column)
+        if type(contents) is Contents:
+            contents.pending = None
+    at, now = instance.__dict__.get(AT), place_now(instance, declared)
+    if state.adding or at is None:
+        return
+    if at[1:] != now[1:]:
+        raise RowIdChangedError(
+            f"expected a row of {declared.name} to keep its primary key, found another one "
+            "assigned; for a copy of the row set instance._state.adding = True"
+        )
+    if declared.owner in instance.__dict__ and at[0] != now[0]:
+        raise OwnerChangedError(
+            f"expected a row of {declared.name} to keep its owner, found another one in "
+            f"{declared.owner!r}; call move_to_owner(instance, owner) and save it"
+        )
+
+
+def end_writing(instance: Any, declared: SealedModel) -> None:
+    """Take what was written for what is stored."""
+    held = instance.__dict__
+    for group in declared.groups.values():
+        contents = held.get(group.column)
+        if type(contents) is Contents and contents.pending is not None:
+            held[group.column] = Contents(*contents.pending)
+    held[AT] = place_now(instance, declared)
+    instance._state.sealed_moving = False
