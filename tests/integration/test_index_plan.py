@@ -124,7 +124,10 @@ def test_columns_in_the_clear(
 
     code, country, by = plan("country")
     assert (code, country["status"], country["distinct"]) == (1, "fail", 7)
-    assert {index["guessed_at_most"] for name, index in by.items() if "n-grams" not in name} == {1}
+    whole = {name: index["guessed_at_most"] for name, index in by.items() if "n-grams" not in name}
+    # Under a random key two of seven countries share a hash of 8 bits in 8% of the runs.
+    assert {share for name, share in whole.items() if not name.endswith("/8")} == {1}
+    assert min(whole.values()) > 0.7
     assert "no index" in str(country["sentence"])
 
     code, surname, by = plan("surname")
