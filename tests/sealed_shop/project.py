@@ -1,0 +1,120 @@
+"""The Django project of the tests: its settings, and which database it works on.
+
+Django is configured once for a process. Its database is a file of SQLite, until `database_at` puts
+another one in its place.
+"""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="assay-django-")
+atexit.register(_FOLDER.cleanup)
+_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "tests.sealed_shop",
+]
+_TEMPLATES = {
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {
+        "context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]
+    },
+}
+
+
+def configure() -> None:
+    """Configure Django, unless it is."""
+    if settings.configured:
+        return
+    database = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(Path(_FOLDER.name, "shop.sqlite")),
+    }
+    settings.configure(
+        DATABASES={"default": database},
+        INSTALLED_APPS=_APPS,
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+        ],
+        TEMPLATES=[_TEMPLATES],
+        ROOT_URLCONF="tests.sealed_shop.urls",
+        SECRET_KEY="of the tests alone",
+        ALLOWED_HOSTS=["testserver"],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        USE_TZ=True,
+        STATIC_URL="static/",
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
+    django.setup()
+
+
+@contextmanager
+def database_at(url: str) -> Iterator[None]:
+    """Let Django work on the PostgreSQL database of a URL."""
+    parts = urlsplit(url)
+    database: dict[str, Any] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": parts.username,
+        "PASSWORD": parts.password,
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+    }
+    before = connections.settings["default"]
+    with _connected_to({**before, "OPTIONS": {}, **database}):
+        try:
+            yield
+        finally:
+            connections["default"].close()
+
+
+@contextmanager
+def _connected_to(database: dict[str, Any]) -> Iterator[None]:
+    before = connections.settings["default"]
+    _connect(database)
+    try:
+        yield
+    finally:
+        _connect(before)
+
+
+def _connect(database: dict[str, Any]) -> None:
+    connections["default"].close()
+    del connections["default"]
+    connections.settings["default"] = database
+
+
+@contextmanager
+def bound_keyring() -> Iterator[Keyring]:
+    """A keyring that is bound to the database, whose tables are emptied behind it."""
+    from assay.encryption.django import bind
+
+    keyring = Keyring(MemoryKeyService(), MemoryDataKeyTable())
+    bind(keyring)
+    yield keyring
+    call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)
+    connections["default"].close()
