@@ -35,8 +35,9 @@ from assay.encryption.object_store import (
     missing_object,
     object_exists,
 )
+from assay.encryption.streams import read_exactly
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _READ_ATTEMPTS = 3
 
 
@@ -183,16 +184,18 @@ class Boto3ObjectStore:
             return StoredRange(b"", whole.stored_bytes, whole.entity_tag)
         with found["Body"] as body:
             place = _CONTENT_RANGE.fullmatch(found.get("ContentRange", ""))
-            if place is None or int(place[1]) != start:
+            # Before the body is read: a server that gives more could fill the memory with it.
+            if place is None or int(place[1]) != start or int(place[2]) >= start + length:
                 raise BucketServiceError(
                     f"expected the range {wanted} of the object, found an answer without it; the "
                     "server, or a proxy before it, must know ranges"
                 )
+            expected = int(place[2]) - start + 1
             try:
-                data = body.read()
+                data = read_exactly(body, expected + 1)
             except BotoCoreError as exc:
                 raise _BrokenBody from exc
-        if len(data) != int(place[2]) - start + 1:
+        if len(data) != expected:
             raise _BrokenBody
         return StoredRange(data, int(place[3]), found["ETag"].strip('"'))
 

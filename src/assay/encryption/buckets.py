@@ -33,7 +33,6 @@ from pathlib import Path
 from assay.core import atomic_file
 from assay.encryption.concealment import concealed
 from assay.encryption.errors import (
-    ChangedObjectError,
     ObjectNameError,
     UnsupportedConditionError,
 )
@@ -45,6 +44,7 @@ from assay.encryption.objects import (
     plain_size_bytes,
     seal_object,
 )
+from assay.encryption.store_reader import PieceReader, StoreReader, changed_object
 from assay.encryption.streams import ReadableSource
 from assay.encryption.uploads import Upload
 
@@ -208,7 +208,7 @@ class SealedBucket:
         _refuse_name(key)
         return SealedObject(
             self._keyring,
-            _StoreReader(self._store, key),
+            StoreReader(self._store, key),
             owner=owner,
             bucket=self.name,
             key=key,
@@ -252,13 +252,22 @@ class SealedBucket:
         return opened.size_bytes
 
     @concealed
-    def read(self, key: str, start: int, length: int, *, owner: str) -> bytes:
+    def read(
+        self, key: str, start: int, length: int, *, owner: str, seal_id: bytes | None = None
+    ) -> bytes:
         """The bytes of a range of the plaintext; use `open` to read several.
+
+        Args:
+            key: the name of the object.
+            start: the first byte, counting from 0.
+            length: how many bytes.
+            owner: whose it should be.
+            seal_id: the sealing that it must be, see `Receipt`; None takes any.
 
         Raises:
             ObjectRangeError: the range does not lie within the object.
         """
-        return self.open(key, owner=owner).read(start, length)
+        return self.open(key, owner=owner, seal_id=seal_id).read(start, length)
 
     def head(self, key: str) -> SealedEntry:
         """What the store says of an object; needs no data key and authenticates nothing.
@@ -288,6 +297,7 @@ class SealedBucket:
         new_owner: str | None = None,
         target: SealedBucket | None = None,
         if_absent: bool = False,
+        seal_id: bytes | None = None,
     ) -> Receipt:
         """Open an object and seal it under another name, owner or bucket: all three are bound.
 
@@ -300,11 +310,13 @@ class SealedBucket:
             new_owner: whose the copy shall be; None for the same.
             target: the bucket of the copy; None for this one.
             if_absent: refuse to overwrite.
+            seal_id: the sealing that it must be; None takes any, and an older one that somebody put
+                back would be copied under a new seal id.
         """
-        opened = self.open(key, owner=owner)
+        opened = self.open(key, owner=owner, seal_id=seal_id)
         return (target or self).put(
             new_key,
-            _PieceReader(opened.stream()),
+            PieceReader(opened.stream()),
             owner=owner if new_owner is None else new_owner,
             if_absent=if_absent,
         )
@@ -319,6 +331,7 @@ class SealedBucket:
         new_owner: str | None = None,
         target: SealedBucket | None = None,
         if_absent: bool = False,
+        seal_id: bytes | None = None,
     ) -> Receipt:
         """Copy an object, then delete the original. When it is interrupted, both may be there.
 
@@ -329,6 +342,7 @@ class SealedBucket:
             new_owner: whose it shall be; None for the same.
             target: its new bucket; None for this one.
             if_absent: refuse to overwrite.
+            seal_id: the sealing that it must be, as in `copy`.
 
         Raises:
             ChangedObjectError: the original was overwritten meanwhile; nothing was deleted, and the
@@ -339,55 +353,18 @@ class SealedBucket:
             raise ObjectNameError("expected another name to move to, found the same; use copy")
         before = self.head(key)
         receipt = self.copy(
-            key, new_key, owner=owner, new_owner=new_owner, target=target, if_absent=if_absent
+            key,
+            new_key,
+            owner=owner,
+            new_owner=new_owner,
+            target=target,
+            if_absent=if_absent,
+            seal_id=seal_id,
         )
         if self.head(key).entity_tag != before.entity_tag:
-            raise _changed()
+            raise changed_object()
         self.delete(key)
         return receipt
-
-
-class _StoreReader:
-    """One object of a store as a source that can seek; each read is one request."""
-
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        self._store = store
-        self._key = key
-        self._position = 0
-        self._stored_bytes: int | None = None
-        self._entity_tag = ""
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        end = (self._stored_bytes or 0) if whence == io.SEEK_END else 0
-        self._position = end + offset
-        return self._position
-
-    def read(self, size: int, /) -> bytes:
-        if self._stored_bytes is not None:
-            size = min(size, self._stored_bytes - self._position)
-            if size <= 0:
-                return b""
-        found = self._store.read_range(self._key, self._position, size)
-        if self._stored_bytes is None:
-            self._stored_bytes, self._entity_tag = found.stored_bytes, found.entity_tag
-        elif (found.stored_bytes, found.entity_tag) != (self._stored_bytes, self._entity_tag):
-            raise _changed()
-        self._position += len(found.data)
-        return found.data
-
-
-class _PieceReader:
-    """Pieces of bytes as a source."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def read(self, size: int, /) -> bytes:
-        if not self._rest:
-            self._rest = memoryview(next(self._pieces, b""))
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(piece)
 
 
 def _entry(stored: StoredObject) -> SealedEntry:
@@ -409,10 +386,3 @@ def _refuse_name(key: str) -> None:
         raise ObjectNameError(
             f"expected a name of 1 to {_MOST_NAME_BYTES} bytes of UTF-8, found another"
         )
-
-
-def _changed() -> ChangedObjectError:
-    return ChangedObjectError(
-        "expected the object that was opened, found another one in its place: it was overwritten "
-        "meanwhile; begin again"
-    )

@@ -111,10 +111,6 @@ def seal_object(  # noqa: PLR0913 - one object has these names
     target.write(header)
     written = len(header)
     for number, chunk, last in read_ahead(source, CHUNK_BYTES):  # 3
-        if number >= MOST_CHUNKS:
-            raise ObjectTooLargeError(
-                f"expected at most {MOST_CHUNKS} chunks of 1 MiB, found more; split the object"
-            )
         sealed = chunks.seal(number, chunk, last=last)  # 4
         target.write(sealed)
         written += len(sealed)
@@ -359,6 +355,11 @@ class _Chunks:
             return None
 
     def _nonce(self, number: int, *, last: bool) -> bytes:
+        # Also of a reader: a store may say any length of an object.
+        if number >= MOST_CHUNKS:
+            raise ObjectTooLargeError(
+                f"expected at most {MOST_CHUNKS} chunks of 1 MiB, found more; split the object"
+            )
         return self._nonce_prefix + number.to_bytes(4, "big") + bytes([last])
 
 

@@ -160,11 +160,33 @@ def test_a_connection_that_breaks_is_tried_again(server: Server) -> None:
     server.stub.assert_no_pending_responses()
 
 
-@pytest.mark.parametrize("content_range", [None, "bytes 0-3/100", "pages 5-8/100"])
+@pytest.mark.parametrize(
+    "content_range",
+    [None, "bytes 0-3/100", "pages 5-8/100", f"bytes 5-8/{'9' * 5000}", "bytes 5-9/100"],
+)
 def test_a_server_without_ranges_is_refused(server: Server, content_range: str | None) -> None:
     server.give(b"1234", content_range=content_range)
     with pytest.raises(BucketServiceError, match="must know ranges"):
         server.store.read_range("a", 5, 4)
+
+
+def test_a_body_that_does_not_end_is_not_read_into_memory(server: Server) -> None:
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            assert 0 <= size < 1000, "all that comes was asked for"
+            self.given += size
+            return bytes(size)
+
+    for _ in range(3):
+        server.give(b"1234")
+    endless = Endless()
+    for answer in server.stub._queue:
+        answer["response"][1]["Body"] = StreamingBody(endless, None)
+    with pytest.raises(BucketServiceError, match="broke 3 times"):
+        server.store.read_range("a", 5, 4)
+    assert endless.given == 3 * 5
 
 
 def test_a_range_behind_the_end_is_empty(server: Server) -> None:

@@ -185,6 +185,18 @@ def test_more_chunks_than_the_counter_has_are_refused(
         seal(bytes(3 * SMALL + 1))
 
 
+class Boastful(io.BytesIO):
+    """A source that says to be longer than any sealed object."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return 2**62 if whence == io.SEEK_END else super().seek(min(offset, 2**40))
+
+
+def test_a_length_of_more_chunks_than_there_are_is_refused() -> None:
+    with pytest.raises(ObjectTooLargeError):
+        SealedObject(KEYRING, Boastful(seal(b"x")), **PLACE)
+
+
 class Dribbling(io.RawIOBase):
     """A source that gives a few bytes at a time, as a socket does."""
 
