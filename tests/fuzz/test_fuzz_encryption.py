@@ -31,7 +31,11 @@ from assay.encryption import (
     unwrap_file_key,
     wrap_file_key,
 )
-from assay.encryption.parquet_footer import refuse_clear_columns, refuse_other_algorithm
+from assay.encryption.parquet_footer import (
+    refuse_added_bytes,
+    refuse_clear_columns,
+    refuse_other_algorithm,
+)
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 KEYRING = Keyring(MemoryKeyService(), MemoryDataKeyTable())
@@ -108,7 +112,11 @@ def fuzz_file_key(data: bytes) -> None:
 
 def fuzz_footer(data: bytes) -> None:
     """Bytes where a Parquet file's crypto metadata and footer stand: read, or a named error."""
-    for refuse in (refuse_other_algorithm, refuse_clear_columns):
+    for refuse in (
+        refuse_other_algorithm,
+        refuse_clear_columns,
+        lambda footer: refuse_added_bytes(footer, 4, 5),
+    ):
         try:
             refuse(data)
         except SealedFileError:

@@ -14,6 +14,8 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from assay.encryption.errors import PlaintextFileError, TamperedFileError
 
 MAGIC_BYTES = 4
@@ -30,7 +32,8 @@ _INTEGERS = (4, 5, 6)
 # RowGroup, ColumnChunk.
 _ALGORITHM, _KEY_METADATA = 1, 2
 _AES_GCM_V1, _AAD_FILE_UNIQUE, _SUPPLY_AAD_PREFIX = 1, 2, 3
-_ROW_GROUPS, _COLUMNS, _CRYPTO_METADATA = 4, 1, 8
+_ROW_GROUPS, _COLUMNS, _METADATA, _CRYPTO_METADATA = 4, 1, 3, 8
+_OFFSET_INDEX, _COLUMN_INDEX, _BLOOM_FILTER = (4, 5), (6, 7), (14, 15)
 
 Value = bool | int | bytes | list["Value"] | dict[int, "Value"] | None
 """A value of a structure: by number of field; floating point numbers are passed over."""
@@ -91,14 +94,50 @@ def refuse_clear_columns(metadata: bytes) -> None:
         PlaintextFileError: it does.
         TamperedFileError: it is no footer.
     """
-    row_groups = read_struct(metadata).get(_ROW_GROUPS)
-    for row_group in _items(row_groups):
-        for column in _items(row_group.get(_COLUMNS)):
-            if not isinstance(column.get(_CRYPTO_METADATA), dict):
-                raise PlaintextFileError(
-                    "expected a Parquet file whose columns are all encrypted, found one in the "
-                    "clear; somebody else wrote it: write it anew by SealedParquet"
-                )
+    for column in _columns(metadata):
+        if not isinstance(column.get(_CRYPTO_METADATA), dict):
+            raise PlaintextFileError(
+                "expected a Parquet file whose columns are all encrypted, found one in the clear; "
+                "somebody else wrote it: write it anew by SealedParquet"
+            )
+
+
+def refuse_added_bytes(metadata: bytes, pages_end: int, footer_starts: int) -> None:
+    """Refuse a file with bytes before its footer that belong to nothing: step 6.
+
+    Args:
+        metadata: the decrypted and verified footer, a ``FileMetaData``.
+        pages_end: where the last page ends; the footer does not say it of columns that have keys of
+            their own.
+        footer_starts: where the crypto metadata stand in the file.
+
+    Raises:
+        TamperedFileError: there are such bytes, or it is no footer.
+    """
+    ends = {pages_end}
+    for column in _columns(metadata):
+        inner = column.get(_METADATA)
+        filters = inner if isinstance(inner, dict) else {}
+        for fields, (start, length) in (
+            (column, _OFFSET_INDEX),
+            (column, _COLUMN_INDEX),
+            (filters, _BLOOM_FILTER),
+        ):
+            if start in fields:
+                ends.add(_end(fields[start], fields.get(length)))
+    if max(ends) != footer_starts:
+        raise tampered_file("bytes between its last page and its footer")
+
+
+def _end(start: Value, length: Value) -> int:
+    if type(start) is not int or type(length) is not int:
+        raise tampered_file("an index of which it does not say where it ends")
+    return start + length
+
+
+def _columns(metadata: bytes) -> Iterator[dict[int, Value]]:
+    for row_group in _items(read_struct(metadata).get(_ROW_GROUPS)):
+        yield from _items(row_group.get(_COLUMNS))
 
 
 def read_struct(data: bytes) -> dict[int, Value]:

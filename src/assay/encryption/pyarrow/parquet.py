@@ -30,14 +30,11 @@ from assay.encryption.errors import (
 from assay.encryption.file_keys import FileKeys, FilePlace
 from assay.encryption.objects import ObjectKeys
 from assay.encryption.parquet_footer import (
-    MAGIC_BYTES,
-    MOST_CRYPTO_BYTES,
-    TAIL_BYTES,
-    footer_length,
+    refuse_added_bytes,
     refuse_clear_columns,
-    refuse_other_algorithm,
     tampered_file,
 )
+from assay.encryption.pyarrow.file_ends import footer_of, open_input, pages_end, refuse_ends
 
 T = TypeVar("T")
 
@@ -224,8 +221,8 @@ class SealedParquet:
         self, source: Path | BinaryIO | bytes, seal_id: bytes | None
     ) -> Iterator[tuple[pq.ParquetFile, FileKeys]]:
         keys = FileKeys(self._keyring, self._place)
-        with _input(source) as opened:
-            _named(_tampered, lambda: _refuse_tail(opened))  # reading, steps 1 and 2
+        with open_input(source) as opened:
+            footer_starts = _named(_tampered, lambda: refuse_ends(opened))  # reading, steps 1 and 2
             properties = _key_tools(keys).file_decryption_properties(pe.KmsConnectionConfig())
             file = _named(
                 _tampered, lambda: pq.ParquetFile(opened, decryption_properties=properties)
@@ -237,7 +234,9 @@ class SealedParquet:
                     "expected the sealing of the file that was asked for, found another one, which "
                     "is authentic: an older file was put back, or a newer one was written"
                 )
-            refuse_clear_columns(_footer(file))  # 5
+            footer = footer_of(file)
+            refuse_clear_columns(footer)  # 5
+            refuse_added_bytes(footer, pages_end(file.metadata), footer_starts)  # 6
             yield file, keys
 
 
@@ -373,35 +372,6 @@ def _written_and_read(schema: pa.Schema) -> pa.Schema:
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
     return pq.read_schema(pa.BufferReader(sink.getvalue()))
-
-
-@contextmanager
-def _input(source: Path | BinaryIO | bytes) -> Iterator[pa.NativeFile]:
-    if isinstance(source, Path):
-        with pa.OSFile(str(source)) as file:
-            yield file
-    elif isinstance(source, bytes):
-        yield pa.BufferReader(source)
-    else:
-        yield pa.PythonFile(source, mode="r")
-
-
-def _refuse_tail(file: pa.NativeFile) -> None:
-    size = file.size()
-    file.seek(max(0, size - TAIL_BYTES))
-    length = footer_length(file.read(TAIL_BYTES))
-    if length > size - TAIL_BYTES - MAGIC_BYTES:
-        raise tampered_file("a footer that is longer than the file")
-    file.seek(size - TAIL_BYTES - length)
-    refuse_other_algorithm(file.read(min(length, MOST_CRYPTO_BYTES)))
-    file.seek(0)
-
-
-def _footer(file: pq.ParquetFile) -> bytes:
-    """The decrypted footer as it stands in the file."""
-    sink = pa.BufferOutputStream()
-    file.metadata.write_metadata_file(sink)
-    return bytes(sink.getvalue()[MAGIC_BYTES:-TAIL_BYTES])
 
 
 def _wanted(file: pq.ParquetFile, columns: Sequence[str] | None) -> list[str] | None:
