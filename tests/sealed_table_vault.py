@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, LargeBinary, column, select, table, type_coerce, update
+from sqlalchemy import Engine, LargeBinary, String, column, select, table, type_coerce, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from tests.tamper_matrix import CANARY, Target
 
@@ -24,7 +24,7 @@ class Letter(Sealed, VaultBase):
     __tablename__ = "letters"
     __owner__ = "owner"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    owner: Mapped[str]
+    owner: Mapped[str] = mapped_column(String(40))
     text: Mapped[str] = sealed()
     pages: Mapped[int] = sealed(default=1)
     body: Mapped[str] = sealed(default="x" * 30, group="content")
@@ -35,7 +35,7 @@ class Contract(Sealed, VaultBase):
     __owner__ = "owner"
     __sealed_versions__ = True
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    owner: Mapped[str]
+    owner: Mapped[str] = mapped_column(String(40))
     text: Mapped[str] = sealed()
     pages: Mapped[int] = sealed(default=1)
     body: Mapped[str] = sealed(default="x" * 30, group="content")
@@ -124,6 +124,7 @@ class TableVault:
             "north", "papers", "default", encode_row_id(self.row), 2 if versioned else None
         )
         return Target(
+            adapter="SQLAlchemy, versioned" if versioned else "SQLAlchemy",
             own=self.column(self.model, self.row),
             put=lambda value: self.change(sealed=value),
             read=self.read,
@@ -139,8 +140,4 @@ class TableVault:
                 "older": self.older,
             },
             acts={"give away": self.give_away, "other keys": self.use_other_keys},
-            spared={
-                "null": "the column is NOT NULL",
-                **({} if versioned else {"roll back": "without row versions it is not noticed"}),
-            },
         )

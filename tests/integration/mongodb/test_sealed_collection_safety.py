@@ -53,6 +53,7 @@ def _target(office: Any) -> Target:
         return lambda: setattr(office, "sealed", own)
 
     return Target(
+        adapter="MongoDB",
         own=office.raw.find_one(where)["sealed"],
         put=put,
         read=lambda: office.all(where, ["text", "pages", "owner_email"]),
@@ -66,7 +67,6 @@ def _target(office: Any) -> Target:
             "older": older,
         },
         acts={"give away": give_away, "other keys": use_other_keys},
-        spared={"roll back": "a document without a row version does not notice"},
     )
 
 

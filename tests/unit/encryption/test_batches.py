@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
@@ -19,7 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from sqlalchemy import StaticPool, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
-from tests.tamper_matrix import ATTACKS, CANARY, Attack, Target
+from tests.tamper_matrix import CANARY, Attack, Target
 
 from assay.core import DataKeyClass
 from assay.encryption import (
@@ -411,30 +412,50 @@ def test_no_key_travels_to_a_worker() -> None:
 
 
 class BatchVault:
-    """One envelope in a batch of two rows."""
+    """One envelope in a batch of two rows, of a table with or without versions."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, versioned: bool) -> None:
         self.keyring = Keyring(MemoryKeyService(), MemoryDataKeyTable())
         self.keyring.current("south", DataKeyClass.ROWS)
+        self.declared = replace(SMALL, versioned=versioned)
         self.batch = seal_batch(small(), SMALL, self.keyring)
+        if versioned:  # such rows are sealed by the database's side
+            for column, group, fields in (
+                ("sealed", "default", [{"text": CANARY}] * 2),
+                ("sealed_content", "content", [{"body": CANARY}, {"body": None}]),
+            ):
+                envelopes = [self.envelope(row, group, row - 5, each) for row, each in zip((7, 8), fields, strict=True)]  # fmt: skip
+                self.batch = self.with_column(column, pa.array(envelopes, pa.binary()))
+                self.batch = self.batch.append_column(f"{column}_version", pa.array([2, 3]))
         self.reading = self.keyring
+
+    def envelope(
+        self,
+        row: int,
+        group: str,
+        version: int | None,
+        fields: Any,
+        *,
+        owner: str = "north",
+        table: str = "documents",
+    ) -> bytes:
+        key = self.keyring.current(owner, DataKeyClass.ROWS)
+        address = RowAddress(owner, table, group, encode_row_id(row), version)
+        return EnvelopeSealer().seal(key, address, fields)
+
+    def with_column(self, name: str, values: pa.Array) -> pa.RecordBatch:
+        return self.batch.set_column(self.batch.schema.names.index(name), name, values)
 
     def put(self, value: bytes | None) -> None:
         envelopes = [value, self.batch.column("sealed")[1].as_py()]
-        position = self.batch.schema.names.index("sealed")
-        self.batch = self.batch.set_column(position, "sealed", pa.array(envelopes, pa.binary()))
+        self.batch = self.with_column("sealed", pa.array(envelopes, pa.binary()))
 
     def read(self) -> object:
-        return open_batch(self.batch, SMALL, self.reading).to_pylist()
-
-    def seal(self, batch: pa.RecordBatch, declared: SealedColumns = SMALL) -> bytes:
-        stored = seal_batch(batch, declared, self.keyring)
-        return bytes(stored.column("sealed")[0].as_py())
+        return open_batch(self.batch, self.declared, self.reading).to_pylist()
 
     def give_away(self) -> Any:
         before = self.batch
-        position = before.schema.names.index("tenant")
-        self.batch = before.set_column(position, "tenant", pa.array(["south", "north"]))
+        self.batch = self.with_column("tenant", pa.array(["south", "north"]))
         return lambda: setattr(self, "batch", before)
 
     def use_other_keys(self) -> Any:
@@ -442,29 +463,31 @@ class BatchVault:
         return lambda: setattr(self, "reading", self.keyring)
 
     def target(self) -> Target:
-        papers = SealedColumns("papers", SMALL.key, SMALL.owner, SMALL.fields)
-        southern = small(tenant=["south", "south"])
-        group = seal_batch(small(), SMALL, self.keyring).column("sealed_content")[0].as_py()
+        version = 2 if self.declared.versioned else None
+        fields = {"text": CANARY}
         return Target(
+            adapter="Arrow, versioned" if version else "Arrow",
             own=self.batch.column("sealed")[0].as_py(),
             put=self.put,
             read=self.read,
             plain=small().select(["id", "tenant", "note", "text", "body"]).to_pylist(),
             others={
                 "row": self.batch.column("sealed")[1].as_py(),
-                "table": self.seal(small(), papers),
-                "group": group,
-                "owner": self.seal(southern),
-                "everything": self.seal(small([9, 10], tenant=["south", "south"]), papers),
+                "table": self.envelope(7, "default", version, fields, table="papers"),
+                "group": self.batch.column("sealed_content")[0].as_py(),
+                "owner": self.envelope(7, "default", version, fields, owner="south"),
+                "everything": self.envelope(
+                    9, "content", version, fields, owner="south", table="papers"
+                ),
+                "older": self.envelope(7, "default", version and version - 1, fields),
             },
             acts={"give away": self.give_away, "other keys": self.use_other_keys},
-            spared={"roll back": "the rows of this table have no versions"},
         )
 
 
-@pytest.mark.parametrize("line", ATTACKS, ids=lambda line: line.name)
-def test_every_attack_is_refused(line: Attack) -> None:
-    line.run(BatchVault().target())
+@pytest.mark.parametrize("versioned", [False, True])
+def test_every_attack_is_refused(attack: Attack, versioned: bool) -> None:
+    attack.run(BatchVault(versioned=versioned).target())
 
 
 def test_rows_with_versions_are_opened_and_an_older_envelope_is_noticed() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import StaticPool, create_engine
 from tests.sealed_table_vault import Contract, Letter, TableVault
+from tests.tamper_adapters import ADAPTERS
 from tests.tamper_matrix import ATTACKS, CANARY, Attack, Forgery, Target
+from tests.tamper_page import render, shown
 
 from assay.core import DataKeyClass
 from assay.encryption import EnvelopeOpener, EnvelopeSealer, RowAddress, encode_row_id
@@ -51,10 +54,8 @@ class BareVault:
         assert self.stored is not None
         seal, place = self.seal, self.place
         older = RowAddress("north", "documents", "default", encode_row_id(7), 1)
-        spared = {"null": "the signature asks for bytes"}
-        if self.version is None:
-            spared["roll back"] = "an envelope without a row version does not say how old it is"
         return Target(
+            adapter="envelope" if self.version is None else "envelope, versioned",
             own=self.stored,
             put=self.put,
             read=self.read,
@@ -75,7 +76,6 @@ class BareVault:
                     )
                 ),
             },
-            spared=spared,
         )
 
 
@@ -106,7 +106,7 @@ def test_the_table_forges_what_it_says(keyring: Keyring) -> None:
     target = BareVault(keyring).target()
     refused = {attack.name: attack.run(target) for attack in ATTACKS}
 
-    assert {name for name, count in refused.items() if count == 0} == set(target.spared)
+    assert {name for name, count in refused.items() if count == 0} == set(target.of.spared)
     assert refused["truncate"] == len(target.own)
     assert refused["flip version"] == refused["flip suite"] == 8
     assert refused["flip key id"] == refused["flip tag"] == 16 * 8
@@ -137,10 +137,26 @@ def test_a_target_that_opens_a_forgery_fails(keyring: Keyring) -> None:
             raise vault_error(CANARY)
         return target.plain
 
-    vault_error = target.errors["version"]
+    vault_error = target.of.errors["version"]
     target.read = gives_away
     with pytest.raises(AssertionError, match="plaintext"):
         broken.run(target)
     target.read = lambda: (_ for _ in ()).throw(UnknownDataKeyError("no envelope error"))
     with pytest.raises(UnknownDataKeyError):
         broken.run(target)
+
+
+def test_the_columns_fit_the_lines(repository: Path) -> None:
+    """Nothing is missing silently: each reason is about a line, and each column has its target."""
+    names = [attack.name for attack in ATTACKS]
+    assert len(set(names)) == len(names)
+    for name, adapter in ADAPTERS.items():
+        assert set(adapter.spared) <= set(names), name
+        assert all(adapter.spared.values()), name
+        for file in adapter.tests:
+            assert f'"{name}"' in (repository / file).read_text(encoding="utf-8"), (name, file)
+    assert all(any(name not in each.spared for each in ADAPTERS.values()) for name in names)
+
+
+def test_the_page_shows_the_matrix() -> None:
+    assert shown() == render(), "write it anew: python -m tests.tamper_page"
