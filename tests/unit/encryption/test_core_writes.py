@@ -22,12 +22,28 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from assay.encryption.sqlalchemy import UnsealedWriteError
+from assay.encryption.sqlalchemy import Sealed, UnsealedWriteError, sealed
 from assay.encryption.sqlalchemy.core_writes import refuse_unsealed
 
 SECRET = "Quartz & Obsidian"
 _BYTES = literal(SECRET.encode(), LargeBinary)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Note(Sealed, Base):
+    __tablename__ = "bound_notes"
+    __owner__ = "owner"
+    __sealed_versions__ = True
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner: Mapped[str]
+    text: Mapped[str] = sealed()
+
 
 _EXPRESSIONS: dict[str, Callable[[Any], Any]] = {
     "null": lambda _: null(),
@@ -180,6 +196,50 @@ def test_rows_are_not_given_away_without_being_sealed_anew(library: Any) -> None
                 give(session)
     with library.sessions() as session:
         assert session.get(document, row).text == "Dear Ada"
+
+
+def test_the_database_does_not_compute_what_a_new_row_is_bound_to(library: Any) -> None:
+    document, everything = library.Document, library.Everything
+    row = {"id": uuid4(), "tenant_id": "north", "owner_email": "a", "text": SECRET}
+    other = {"part": 1, "name": "x", "owner": uuid4()}
+    for statement, rows in (
+        (insert(document).values(tenant_id=func.lower("SOUTH")), [row]),
+        (
+            insert(document).values({document.tenant_id: select(literal("x")).scalar_subquery()}),
+            [row],
+        ),
+        (insert(document).values(id=func.random()), [row]),
+        (insert(everything).values(name=func.lower("Y")), [other]),
+        (insert(Note).values(sealed_version=func.abs(7)), [{"id": 1, "owner": "x", "text": "y"}]),
+    ):
+        with library.sessions() as session:
+            with pytest.raises(UnsealedWriteError, match="in the rows of"):
+                session.execute(statement, rows)
+    with library.sessions() as session:
+        session.execute(insert(document).values(label=func.lower("X")), [row])
+        assert session.get(document, row["id"]).text == SECRET
+
+
+def test_keys_and_versions_do_not_change_without_their_envelopes(library: Any) -> None:
+    row = library.add()
+    table, note = library.Document.__table__, Note.__table__
+    Base.metadata.create_all(library.engine)
+    with library.sessions.begin() as session:
+        session.add(Note(id=1, owner="north", text=SECRET))
+        session.flush()
+        for statement, rows, column in (
+            (update(table).values(id=uuid4()), None, "primary key documents.id"),
+            (update(table).where(table.c.id == row).values(id=table.c.label), None, "documents.id"),
+            (update(note), [{"id": 2}], "primary key bound_notes.id"),
+            (update(note).values(sealed_version=2), None, "version bound_notes.sealed_version"),
+            (update(note), [{"sealed_version": 2}], "version bound_notes.sealed_version"),
+        ):
+            with pytest.raises(UnsealedWriteError, match=f"{column} .*alone"):
+                session.execute(statement, rows)
+        session.execute(update(table).values(id=table.c.id))  # nothing is changed
+    with library.sessions() as session:
+        assert session.get(library.Document, row).text == "Dear Ada"
+        assert session.get(Note, 1).text == SECRET
 
 
 def test_everything_else_is_left_alone(library: Any) -> None:

@@ -32,7 +32,12 @@ from sqlalchemy.orm import (
     undefer,
     validates,
 )
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import (
+    flag_modified,
+    get_history,
+    set_attribute,
+    set_committed_value,
+)
 
 from assay.encryption import FrozenValueError, TamperedEnvelopeError, TruncatedEnvelopeError
 from assay.encryption.sqlalchemy import (
@@ -332,6 +337,26 @@ def test_loader_options_name_columns(library: Any, option: Any) -> None:
     for entity in (library.Document, aliased(library.Document)):
         with pytest.raises(SealedExpressionError, match=r"the envelope, \w+\.sealed_content"):
             select(entity).options(option(entity.body))
+
+
+def test_names_of_columns_are_those_of_envelopes(library: Any) -> None:
+    row = library.add()
+    with library.sessions() as session:
+        document = session.get(library.Document, row)
+        for ask in (
+            lambda: session.expire(document, ["body"]),
+            lambda: session.refresh(document, ["body"]),
+            lambda: set_committed_value(document, "body", "x"),
+            lambda: set_attribute(document, "body", "x"),
+            lambda: flag_modified(document, "body"),
+            lambda: get_history(document, "body"),
+            lambda: select(library.Document.body.label("x")),
+        ):
+            with pytest.raises(SealedExpressionError, match=r"name the column of .* envelope"):
+                ask()
+        with pytest.raises(KeyError):
+            session.expire(document, ["nothing"])
+        assert document.text == "Dear Ada"
 
 
 def test_events_of_a_sealed_field_are_refused(library: Any) -> None:

@@ -13,16 +13,21 @@ Example:
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.base import InspectionAttrExtensionType, InspectionAttrInfo, instance_state
+from sqlalchemy.orm.instrumentation import ClassManager
 
 from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.errors import RolledBackEnvelopeError
 from assay.encryption.sqlalchemy.columns import Contents
-from assay.encryption.sqlalchemy.errors import MissingFieldError, UnopenedError
+from assay.encryption.sqlalchemy.errors import (
+    MissingFieldError,
+    SealedExpressionError,
+    UnopenedError,
+)
 from assay.encryption.sqlalchemy.expressions import SealedExpression
 from assay.encryption.sqlalchemy.model import (
     UNSET,
@@ -155,6 +160,30 @@ class ConvertedAttribute(SealedAttribute):
         if instance is None or value is None or conversion is None:
             return value
         return conversion.from_payload(value)
+
+
+class SealedClassManager(ClassManager[Any]):
+    """SQLAlchemy's table of a model's attributes, which says where a sealed field stands instead.
+
+    It is asked by name: ``session.refresh(instance, ["text"])``, ``expire``, ``flag_modified``.
+    """
+
+    def __missing__(self, name: str) -> NoReturn:
+        """Refuse a name that stands for no column.
+
+        Raises:
+            SealedExpressionError: it is that of a sealed field.
+            KeyError: it is none at all.
+        """
+        model: SealedModel | None = getattr(self.class_, "__sealed__", None)
+        if model is None or name not in model.fields:
+            raise KeyError(name)
+        column = envelope_column(model.fields[name].group)
+        raise SealedExpressionError(
+            f"expected the name of a column that is loaded and kept, found the sealed field "
+            f"{name!r}, which is so with its whole group; name the column of the envelope, "
+            f"{column!r}, or read and assign the field itself"
+        )
 
 
 def _validate(instance: Any, name: str, value: object) -> object:

@@ -12,6 +12,9 @@ envelope, blind index        a value, or a parameter of the column's own type; b
                              by that type. No expression, no SELECT, no update on conflict
 blind index (UPDATE)         only together with an envelope
 owner (UPDATE)               only together with an envelope: the old one is another owner's
+version (UPDATE)             only together with its envelope
+primary key (UPDATE)         nothing: the envelope is bound to it
+these three (INSERT)         values: what the database computes is not what was sealed for
 ============================ =================================================================
 
 SQL as text, and tables that are only named (``sqlalchemy.table("…")``), say nothing of their
@@ -26,6 +29,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import CTE, BindParameter, Column, Connection, Engine, Insert, Table, Update, event
@@ -38,21 +42,42 @@ from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 ALREADY_SEALED = {"assay_already_sealed": True}
 """Execution options of the backfill's own statement, whose document holds envelopes only."""
 
-_INFO_KEY = "assay.encryption.owner"
+_INFO_KEY = "assay.encryption.bound"
 _WAY_OUT = (
     "assign the fields of instances and flush their session, or pass rows to "
     "session.execute(insert(Model), rows)"
 )
 
 
-def watch_table(table: Table, owner: Column[Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The columns of a table to which its envelopes are bound, by their keys.
+
+    Attributes:
+        owner: says whose a row is; None when another table does.
+        key: the primary key.
+        versions: for the column of each version its envelope's.
+    """
+
+    owner: str | None
+    key: frozenset[str]
+    versions: Mapping[str, str]
+
+
+def watch_table(table: Table, owner: Column[Any], versions: Mapping[str, str]) -> None:
     """Let the statements that write into a table be looked at.
 
     Args:
         table: has envelopes.
         owner: the column that says whose a row is; of this table or another one.
+        versions: the keys of the columns of versions, and of the envelopes that they belong to.
     """
-    table.info[_INFO_KEY] = str(owner.key) if owner.table is table else None
+    known = table.info.get(_INFO_KEY)
+    table.info[_INFO_KEY] = _Bound(
+        str(owner.key) if owner.table is table else None,
+        frozenset(str(each.key) for each in table.primary_key),
+        {**(known.versions if known else {}), **versions},
+    )
 
 
 @event.listens_for(Engine, "before_execute")
@@ -115,10 +140,9 @@ def _look_at(statement: Any, given: Mapping[str, Any]) -> None:
     table = statement.table
     if not isinstance(table, Table) or _INFO_KEY not in table.info:
         return
-    types = {column.key: column.type for column in table.c}
-    written = set(given) & types.keys()
-    for name, value in written_values(statement, table):
-        written.add(name)
+    types, bound = {column.key: column.type for column in table.c}, table.info[_INFO_KEY]
+    values = list(written_values(statement, table))
+    for name, value in values:
         sealed_type = types.get(name)
         if isinstance(sealed_type, EnvelopeType | BlindIndexType) and not _is_checked(value):
             raise UnsealedWriteError(
@@ -127,7 +151,38 @@ def _look_at(statement: Any, given: Mapping[str, Any]) -> None:
                 f"{_WAY_OUT}"
             )
     if isinstance(statement, Insert):
+        _refuse_computed(bound, table, values)
         return
+    # What is assigned to itself is not changed.
+    changed = {name for name, value in values if value is not table.c.get(name)}
+    _refuse_apart(bound, table, types, changed | (given.keys() & types.keys()))
+
+
+def _refuse_computed(bound: _Bound, table: Table, values: Sequence[tuple[str, object]]) -> None:
+    """Refuse to let the database compute what a new row was sealed for."""
+    for name, value in values:
+        if name in {bound.owner, *bound.key, *bound.versions} and _is_expression(value):
+            raise UnsealedWriteError(
+                f"expected a value for {table.fullname}.{name}, to which the envelopes of a new "
+                f"row are bound, found {type(value).__name__}, which the database would compute; "
+                "compute it first, and give it to the instance, or in the rows of "
+                "session.execute(insert(Model), rows)"
+            )
+
+
+def _refuse_apart(bound: _Bound, table: Table, types: Mapping[str, Any], written: set[str]) -> None:
+    """Refuse to change what envelopes are bound to without them."""
+    for name in sorted(written & bound.key):
+        raise UnsealedWriteError(
+            f"expected an UPDATE that leaves the primary key {table.fullname}.{name} alone, to "
+            "which envelopes are bound, found it among the values; make new rows and delete these"
+        )
+    for name in sorted(written & bound.versions.keys()):
+        if bound.versions[name] not in written:
+            raise UnsealedWriteError(
+                f"expected the version {table.fullname}.{name} to change together with its "
+                f"envelope, found it alone; {_WAY_OUT}"
+            )
     if any(isinstance(types.get(name), EnvelopeType) for name in written):
         return
     for name in sorted(written):
@@ -136,7 +191,7 @@ def _look_at(statement: Any, given: Mapping[str, Any]) -> None:
                 f"expected the blind index {table.fullname}.{name} to change together with the "
                 f"envelope, found it alone; {_WAY_OUT}"
             )
-        if name == table.info[_INFO_KEY]:
+        if name == bound.owner:
             raise UnsealedWriteError(
                 f"expected an UPDATE that leaves the owner {table.fullname}.{name} alone, found "
                 "it without envelopes, which the old owner's would be; call "
@@ -149,4 +204,11 @@ def _is_checked(value: object) -> bool:
     if isinstance(value, BindParameter):
         sealed = isinstance(value.type, EnvelopeType | BlindIndexType)
         return sealed or bool(value.type._isnull)  # noqa: SLF001 - then it takes the column's type
-    return not isinstance(value, ClauseElement) and not hasattr(value, "__clause_element__")
+    return not _is_expression(value)
+
+
+def _is_expression(value: object) -> bool:
+    """Whether the database would compute a value."""
+    if isinstance(value, BindParameter):
+        return False
+    return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")

@@ -71,6 +71,10 @@ class SealedExpression(PropComparator[Any]):
         entity: the model, or an alias of it.
     """
 
+    # So an association proxy takes the field for a column, and compares it within its EXISTS.
+    _is_internal_proxy = False
+    _impl_uses_objects = False
+
     def __init__(self, field: SealedField, entity: Any) -> None:
         self.field = field
         self.entity = entity
@@ -121,6 +125,15 @@ class SealedExpression(PropComparator[Any]):
             "the database cannot read; select the model and read the field of its instances "
             "(to sort, sort these), or name the column of its envelope"
         )
+
+    def label(self, name: str | None) -> NoReturn:
+        """Refuse: only a column can have another name.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        del name
+        self.__clause_element__()
 
     @concealed
     def operate(self, op: Any, *other: Any, **options: Any) -> ColumnElement[Any]:

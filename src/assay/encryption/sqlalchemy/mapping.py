@@ -20,7 +20,7 @@ from sqlalchemy.orm.base import instance_state
 from assay.encryption.blind_index import BlindIndex
 from assay.encryption.ngram_index import NgramIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
-from assay.encryption.sqlalchemy.attributes import SealedAttribute
+from assay.encryption.sqlalchemy.attributes import SealedAttribute, SealedClassManager
 from assay.encryption.sqlalchemy.core_writes import watch_table
 from assay.encryption.sqlalchemy.declaration import Sealed, refuse_left_over
 from assay.encryption.sqlalchemy.errors import (
@@ -54,6 +54,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     refuse_unsealed(mapper, cls, inherited, [attribute.field for attribute in attributes])
     refuse_left_over(cls)
     _call_validators(mapper, cls)
+    mapper.class_manager.__class__ = SealedClassManager
     if not attributes:
         return
     declared = [attribute.field for attribute in attributes]
@@ -88,7 +89,11 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         )
     for group in groups.values():
         guard_table(mapper.columns[group.column].table)
-        watch_table(mapper.columns[group.column].table, mapper.columns[cls.__sealed__.owner])
+        watch_table(
+            mapper.columns[group.column].table,
+            mapper.columns[cls.__sealed__.owner],
+            {group.version_column: group.column} if group.versioned else {},
+        )
     for attribute in attributes:
         attribute.attach(cls.__sealed__)
         if attribute.field.plaintext is not None:
