@@ -11,8 +11,6 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 import unicodedata
 from collections.abc import Callable
@@ -20,6 +18,9 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from uuid import UUID
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from assay.core import DataKeyClass, pae
 from assay.encryption.concealment import concealed
@@ -91,9 +92,10 @@ def _normalise_exactly(value: object) -> bytes:
 
 
 def _fold_case(value: object) -> bytes:
-    if str(value).isascii():
-        return str(value).lower().encode()  # the same, without the tables of Unicode
-    folded = unicodedata.normalize("NFD", str(value)).casefold()
+    text = str(value)
+    if text.isascii():
+        return text.lower().encode()  # the same, without the tables of Unicode
+    folded = unicodedata.normalize("NFD", text).casefold()
     return unicodedata.normalize("NFC", folded).encode()
 
 
@@ -176,7 +178,7 @@ class BlindIndexer:
         BlindIndexError: the data key has a version above 65535.
     """
 
-    __slots__ = ("_bits", "_hash", "_header", "_transform", "index", "key")
+    __slots__ = ("_hash", "_header", "_last_byte", "_size_bytes", "_transform", "index", "key")
 
     def __init__(self, index: BlindIndex, key: DataKey) -> None:
         if key.key_class is not DataKeyClass.INDEXES:  # step 1
@@ -188,12 +190,14 @@ class BlindIndexer:
         self.index = index
         self.key = key
         self._transform = index.transform
-        self._bits = index.bits
+        self._size_bytes = (index.bits + 7) // 8
+        self._last_byte = (0xFF << (-index.bits % 8)) & 0xFF
         self._header = bytes([VERSION]) + key.version.to_bytes(2, "big")
         names = (key.owner, index.table, index.field, index.transform.name)
         # The encoding of six pieces, the last of them empty, ends with its length: eight bytes.
         before = pae([LABEL, *(name.encode() for name in names), b""])[:-8]
-        self._hash = hmac.new(key.material, before, hashlib.sha256)
+        self._hash = HMAC(key.material, SHA256())
+        self._hash.update(before)
 
     def compute(self, value: object) -> BlindIndexValue | None:
         """The blind index of a value; of None there is none.
@@ -209,7 +213,10 @@ class BlindIndexer:
         """The blind index of a value that is normalised already: steps 4 to 6."""
         hashed = self._hash.copy()  # 4
         hashed.update(_LE64(len(normalised)) + normalised)
-        return BlindIndexValue(self._header + _truncate(hashed.digest(), self._bits))  # 5, 6
+        kept = hashed.finalize()[: self._size_bytes]  # 5
+        if self._last_byte != 0xFF:
+            kept = kept[:-1] + bytes([kept[-1] & self._last_byte])
+        return BlindIndexValue(self._header + kept)  # 6
 
 
 def index_size_bytes(bits: int) -> int:
@@ -224,10 +231,3 @@ def index_size_bytes(bits: int) -> int:
     if not 1 <= bits <= 256:
         raise BlindIndexError(f"expected 1 to 256 bits of blind index, found {bits}")
     return 3 + (bits + 7) // 8
-
-
-def _truncate(digest: bytes, bits: int) -> bytes:
-    whole, rest = divmod(bits, 8)
-    if not rest:
-        return digest[:whole]
-    return digest[:whole] + bytes([digest[whole] & (0xFF << (8 - rest) & 0xFF)])

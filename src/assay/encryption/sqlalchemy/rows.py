@@ -57,11 +57,13 @@ class OwnerRows:
 
     def place(self, row_id: bytes) -> bytes:
         """The associated data of a row."""
-        prefix = self._prefixes.get(len(row_id))
-        if prefix is None:
-            whole = self._address(row_id).associated_data()
-            prefix = self._prefixes[len(row_id)] = whole[: len(whole) - len(row_id)]
-        return prefix + row_id
+        return (self._prefixes.get(len(row_id)) or self._begin_prefix(row_id)) + row_id
+
+    def _begin_prefix(self, row_id: bytes) -> bytes:
+        """The associated data up to the row id, the same for all row ids of this length."""
+        prefix = self._address(row_id).associated_data().removesuffix(row_id)
+        self._prefixes[len(row_id)] = prefix
+        return prefix
 
     def _address(self, row_id: bytes) -> RowAddress:
         version = FIRST_VERSION if self.group.versioned else None
@@ -120,7 +122,8 @@ class OwnerRows:
             payload = encode_payload(fields, padded=group.padded)
         if group.versioned:
             payload = put_version(cast("int", version), payload)
-        return self._sealer.seal_payload(key, self.place(row_id), payload)
+        prefix = self._prefixes.get(len(row_id)) or self._begin_prefix(row_id)
+        return self._sealer.seal_payload(key, prefix + row_id, payload)
 
     def open(self, envelope: object, row_id: bytes, version: object = None) -> Contents:
         """Open the envelope of a row.

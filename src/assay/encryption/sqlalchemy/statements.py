@@ -149,7 +149,7 @@ class _RowSealer:
         owner = plain.get(model.owner)
         if type(owner) is not str or not owner:
             owner = self._owner_of(owner)
-        row_id = self._row_id_of([plain.get(attribute) for attribute in self._key])
+        row_id = self._row_id_of([*map(plain.get, self._key)])
         for group, rows, key in self._owners.get(owner) or self._begin_owner(owner):
             fields = group.take(plain)
             # Nobody reads the fields again: rows wait in memory as envelopes alone.
@@ -211,14 +211,15 @@ class _RowGroup:
         Raises:
             SealedValueError: a value of another type than declared, or none where one must be.
         """
-        pop = row.pop
-        values = [pop(name, UNSET) for name in self._names]
-        if [*map(type, values)] == self._kinds:  # all given, and none of them to be made over
-            return dict(zip(self._names, values, strict=True))
+        given: dict[str, object] = {}
+        for name in self._names:
+            given[name] = row.pop(name, UNSET)
+        if [*map(type, given.values())] == self._kinds:  # all of them, and none to be made over
+            return given
         fields = {
-            field.name: field.accept(value)
-            for field, value in zip(self.group.fields, values, strict=True)
-            if value is not UNSET
+            field.name: field.accept(given[field.name])
+            for field in self.group.fields
+            if given[field.name] is not UNSET
         }
         self.group.complete(fields)
         return fields
