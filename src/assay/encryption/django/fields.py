@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.expressions import Col
 from django.utils.timezone import is_naive
@@ -190,10 +191,16 @@ class SealedFieldMixin:
 
         Raises:
             SealedValueError: it cannot be converted. It is not shown.
+            SealedExpressionError: it is an expression for the database.
         """
         kinds = self.sealed_kinds
         if value is None:
             return None
+        if hasattr(value, "resolve_expression"):
+            raise SealedExpressionError(
+                f"expected a value for the sealed field {self.name!r}, found an expression for the "
+                "database, which does not see sealed values; compute it here"
+            )
         if kinds is _JSON and isinstance(value, dict | list):
             return freeze(value)
         if type(value) not in kinds:
@@ -225,6 +232,18 @@ class SealedFieldMixin:
             f"expected {kinds[0].__name__} for the sealed field {self.name!r}, found {found}; "
             "convert it, so that it is read back as it was written"
         )
+
+    def clean(self, value: Any, model_instance: Any) -> Any:
+        """As Django's; what is wrong is said without the value.
+
+        Raises:
+            ValidationError: a validator, the choices or the type refuse it.
+        """
+        try:
+            return super().clean(value, model_instance)  # type: ignore[misc]  # Django's
+        except ValidationError as exc:
+            refused = [_unseen(each, value) for each in exc.error_list]
+        raise ValidationError(refused)
 
     def get_col(self, alias: str, output_field: Any = None) -> SealedCol:
         """The field within a query."""
@@ -260,6 +279,15 @@ class SealedFieldMixin:
             f"expected the sealed field {self.name!r} to be assigned to instances, found it in an "
             "UPDATE; assign it and save each instance"
         )
+
+
+def _unseen(error: Any, value: Any) -> ValidationError:
+    """An error whose message and parameters do not show a value."""
+    shown = {
+        name: "…" if name == "value" or given is value or str(given) == str(value) else given
+        for name, given in (error.params or {}).items()
+    }
+    return ValidationError(error.message, error.code, shown)
 
 
 class SealedAttribute:

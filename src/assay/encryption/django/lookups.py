@@ -33,7 +33,7 @@ MOST_OWNERS = 1000
 """How many owners' keys are tried at most when a search does not say whose rows it means."""
 
 MATCHING = "sealed_matching"
-"""The attribute of a query whose candidates are opened and compared."""
+"""The attribute of a query that says which of its comparisons are made again on what is opened."""
 
 _OPERATIONS = {
     "exact": "eq",
@@ -193,7 +193,7 @@ class SealedLookup(_OfSealed):
             assay.keys.KeysError: an index key is not to be had.
         """
         field, search = self.lhs.target, self.search
-        if search.accepts is not None and not getattr(compiler.query, MATCHING, False):
+        if search.accepts is not None and id(self) not in getattr(compiler.query, MATCHING, ()):
             raise ApproximateSearchError(
                 f"expected a search by {field.name!r} whose candidates are compared, found one "
                 "whose index finds more rows than are meant; call matching(queryset)"

@@ -59,7 +59,7 @@ def matching(queryset: Any, *, limit: int | None = None) -> list[Any]:
                 "itself and joined by AND, found it elsewhere"
             )
     candidates = queryset._chain()
-    setattr(candidates.query, MATCHING, True)
+    setattr(candidates.query, MATCHING, frozenset(map(id, compared)))
     # iterator() would need a size of chunks to prefetch.
     prefetches = bool(queryset._prefetch_related_lookups)
     rows = candidates if prefetches else candidates.iterator()

@@ -1,4 +1,4 @@
-"""The mixin of sealed models, and what happens to a model when its class is prepared.
+"""The mixin of sealed models: what their instances do otherwise than Django's.
 
 Example:
     >>> class Customer(Sealed, models.Model):                            # doctest: +SKIP
@@ -12,28 +12,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db import models, router
+from django.core.exceptions import ValidationError
+from django.db import router
 from django.db.models.signals import class_prepared
 
-from assay.encryption.blind_index import BlindIndex
 from assay.encryption.concealment import concealed
 from assay.encryption.django.checks import admin_errors
 from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope
-from assay.encryption.django.declared import (
-    AT,
-    SealedGroup,
-    SealedModel,
-    envelope_column,
-)
+from assay.encryption.django.declared import AT, SealedGroup, SealedModel
+from assay.encryption.django.declaring import declare
 from assay.encryption.django.errors import (
-    DeclarationError,
     OwnerChangedError,
     SealedExpressionError,
     StaleEnvelopeError,
 )
-from assay.encryption.django.fields import SealedFieldMixin
-from assay.encryption.django.queries import SealedManager, SealedQuerySet
 from assay.encryption.django.sealing import (
     UNCHANGED,
     begin_writing,
@@ -44,8 +36,6 @@ from assay.encryption.django.sealing import (
     place_now,
 )
 from assay.encryption.django.uniqueness import refuse_duplicates, taken
-from assay.encryption.index_kinds import Equality
-from assay.encryption.row_address import RowIdKind, row_id_encoder
 
 
 class Sealed:
@@ -147,9 +137,22 @@ class Sealed:
             refuse_duplicates(self, declared, using)
         if raw:
             _admit_fixture(self, declared)
+        if update_fields:
+            update_fields = self._whole_groups(declared, frozenset(update_fields))
         updated = super()._save_table(raw, cls, force_insert, force_update, using, update_fields)  # type: ignore[misc]  # of the model
         end_writing(self, declared)
         return bool(updated)
+
+    def _whole_groups(self, declared: SealedModel, names: frozenset[str]) -> frozenset[str]:
+        """The columns to be written: of a group that has changed its envelope and all its indexes.
+
+        Django leaves out what was not loaded, as the index of a field that `only` has named.
+        """
+        for group in declared.groups.values():
+            columns = declared.columns_of(group)
+            if changed(self, group) is not None and not names.isdisjoint(columns):
+                names |= set(columns)
+        return names
 
     def _do_update(  # noqa: PLR0913, PLR0917 - Django's signature
         self,
@@ -262,141 +265,8 @@ def _admit_fixture(instance: Any, declared: SealedModel) -> None:
 
 
 def _prepare(sender: Any, **_: Any) -> None:
-    """Work out what a sealed model declares; refuse what cannot be sealed.
-
-    Raises:
-        DeclarationError: it cannot.
-    """
-    meta = sender._meta
-    fields = [f for f in meta.private_fields if isinstance(f, SealedFieldMixin)]
-    if not fields or meta.proxy or meta.abstract:
-        return
-    _refuse_shape(sender)
-    owner = _owner(sender)
-    _use_sealed_manager(sender)
-    name = sender.__sealed_name__ or meta.db_table
-    key = tuple(field.attname for field in meta.pk_fields)
-    groups = {}
-    for group in dict.fromkeys(field.sealed_group for field in fields):
-        members = {field.name: field for field in fields if field.sealed_group == group}
-        column = envelope_column(group)
-        groups[group] = SealedGroup(group, name, column, members, sender.__sealed_padding__)
-    indexes: dict[str, dict[str, BlindIndex]] = {
-        field.name: {
-            column: index
-            for kind in field.sealed_indexes
-            for column, index in kind.columns(name, field.name).items()
-        }
-        for field in fields
-        if field.sealed_indexes
-    }
-    unique = tuple(
-        field.name
-        for field in fields
-        if any(type(each) is Equality and each.unique for each in field.sealed_indexes)
-    )
-    sender.__sealed__ = SealedModel(
-        name,
-        owner.attname,
-        key,
-        row_id_encoder([_row_id_kind(sender, field) for field in meta.pk_fields]),
-        groups,
-        {group.column: group for group in groups.values()},
-        {field.name: field for field in fields},
-        indexes,
-        unique,
-    )
-    for each in unique:
-        _add_constraint(sender, owner, each)
-
-
-def _refuse_shape(cls: Any) -> None:
-    if not issubclass(cls, Sealed):
-        raise DeclarationError(
-            f"expected {cls.__name__} to be Sealed, found sealed fields without it; write "
-            f"class {cls.__name__}(Sealed, models.Model)"
-        )
-    if cls.__mro__.index(Sealed) > cls.__mro__.index(models.Model):
-        raise DeclarationError(
-            f"expected Sealed to stand before models.Model in {cls.__name__}, found it behind; "
-            f"write class {cls.__name__}(Sealed, models.Model)"
-        )
-    if cls._meta.parents:
-        raise DeclarationError(
-            f"expected the sealed model {cls.__name__} to have one table, found it inherit from "
-            "one that has a table of its own; inherit from an abstract model, or point to the "
-            "other one by a OneToOneField"
-        )
-    if getattr(cls, "__sealed_versions__", False):
-        raise DeclarationError(
-            f"expected {cls.__name__} without __sealed_versions__, which Django models do not "
-            "have, found it set; leave it out"
-        )
-
-
-def _owner(cls: Any) -> Any:
-    name = getattr(cls, "__owner__", None)
-    try:
-        owner = cls._meta.get_field(name) if name else None
-    except FieldDoesNotExist:
-        owner = None
-    if owner is None or getattr(owner, "column", None) is None:
-        raise DeclarationError(
-            f"expected {cls.__name__}.__owner__ to name the field, in the clear, that says whose a "
-            f"row is, found {name!r}"
-        )
-    return owner
-
-
-_ROW_ID_KINDS = (
-    (models.UUIDField, RowIdKind.UUID),
-    (models.IntegerField, RowIdKind.INTEGER),
-    ((models.CharField, models.TextField), RowIdKind.TEXT),
-)
-
-
-def _row_id_kind(cls: Any, field: Any) -> RowIdKind:
-    if isinstance(field, models.AutoField | models.BigAutoField) or field.has_db_default():
-        raise DeclarationError(
-            f"expected the primary key of {cls.__name__} to be known before its row is sealed, "
-            f"found {field.name!r}, which the database makes; declare "
-            "models.UUIDField(primary_key=True, default=uuid4), or a key that you assign"
-        )
-    while isinstance(field, models.ForeignKey) and not isinstance(field.remote_field.model, str):
-        field = field.target_field
-    for kind_of_field, kind in _ROW_ID_KINDS:
-        if isinstance(field, kind_of_field):
-            return kind
-    raise DeclarationError(
-        f"expected a primary key of UUID, integer or text in {cls.__name__}, found "
-        f"{type(field).__name__}"
-    )
-
-
-def _use_sealed_manager(cls: Any) -> None:
-    meta = cls._meta
-    for manager in meta.managers:
-        if issubclass(manager._queryset_class, SealedQuerySet):
-            continue
-        if not getattr(manager, "auto_created", False):
-            raise DeclarationError(
-                f"expected the manager {manager.name!r} of {cls.__name__} to be made of "
-                "SealedQuerySet, found another one, which would bypass sealing; write "
-                "SealedManager(), or SealedManager.from_queryset(…)()"
-            )
-        meta.local_managers.remove(next(m for m in meta.local_managers if m.name == manager.name))
-        sealed_manager = SealedManager()
-        sealed_manager.auto_created = True
-        cls.add_to_class(manager.name, sealed_manager)
-
-
-def _add_constraint(cls: Any, owner: Any, name: str) -> None:
-    meta = cls._meta
-    constraint = models.UniqueConstraint(
-        fields=[owner.name, f"{name}_index"], name=f"{meta.db_table}_{name}_unique"[:60]
-    )
-    meta.constraints = [*meta.constraints, constraint]
-    meta.original_attrs["constraints"] = meta.constraints
+    """Work out what a sealed model declares, when its class is prepared."""
+    declare(sender, Sealed)
 
 
 class_prepared.connect(_prepare, dispatch_uid="assay.encryption.django.model")

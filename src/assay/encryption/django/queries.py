@@ -8,14 +8,17 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from django.db import models
+from django.db.models.options import Options
 
 from assay.encryption.concealment import concealed
 from assay.encryption.django.columns import EnvelopeField, IndexField
 from assay.encryption.django.declared import SealedModel
 from assay.encryption.django.errors import (
+    DeclarationError,
     OwnerChangedError,
     RowIdChangedError,
     SealedExpressionError,
@@ -159,3 +162,44 @@ class SealedQuerySet(models.QuerySet):
 
 class SealedManager(models.Manager.from_queryset(SealedQuerySet)):  # type: ignore[misc]  # Django makes the class
     """The manager of a sealed model; a model without one gets it as ``objects``."""
+
+
+class _SealedOptions(Options):
+    """The options of a sealed model: what Django does of its own accord is guarded as well.
+
+    Such as ``owner.customer_set.add(customer)``, which is an UPDATE of the owner.
+    """
+
+    @cached_property
+    def base_manager(self) -> Any:
+        """As Django's, and sealed."""
+        found = super().base_manager
+        if found.name != "_base_manager":
+            return found
+        manager = SealedManager()
+        manager.name, manager.model, manager.auto_created = found.name, self.model, True
+        return manager
+
+
+def use_sealed_managers(cls: Any) -> None:
+    """Let all managers of a sealed model be sealed ones.
+
+    Raises:
+        DeclarationError: the model has another one.
+    """
+    meta = cls._meta
+    meta.__class__ = _SealedOptions
+    for manager in meta.managers:
+        if issubclass(manager._queryset_class, SealedQuerySet):
+            continue
+        if not getattr(manager, "auto_created", False):
+            raise DeclarationError(
+                f"expected the manager {manager.name!r} of {cls.__name__} to be made of "
+                "SealedQuerySet, found another one, which would bypass sealing; write "
+                "SealedManager(), or SealedManager.from_queryset(…)()"
+            )
+        meta.local_managers.remove(next(m for m in meta.local_managers if m.name == manager.name))
+        sealed_manager = SealedManager()
+        sealed_manager.auto_created = True
+        cls.add_to_class(manager.name, sealed_manager)
+    meta._expire_cache()

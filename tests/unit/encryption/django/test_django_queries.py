@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection
-from django.db.models import Count, F, Max, OuterRef, Q, Subquery, Value
+from django.db.models import Case, Count, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 
@@ -81,8 +81,44 @@ def test_relations_and_subqueries(customers):
     assert Order.objects.exclude(customer__age=20).count() == 1
     fetched = customers.prefetch_related("orders").get(pk=ada.pk)
     assert len(fetched.orders.all()) == 1
-    with pytest.raises(SealedExpressionError):
-        list(Order.objects.values("customer__email"))
+    for refused in (
+        lambda: Order.objects.values("customer__email"),
+        lambda: Order.objects.values_list("customer__notes", flat=True),
+        lambda: Order.objects.annotate(email=F("customer__email")),
+        lambda: Order.objects.order_by("customer__email"),
+        lambda: [Order.objects.aggregate(Max("customer__age"))],
+        lambda: Order.objects.filter(customer__notes="x"),
+    ):
+        with pytest.raises(SealedExpressionError):
+            list(refused())
+    joined = Order.objects.select_related("customer")
+    for loaded in (
+        joined,
+        joined.only("customer__email"),
+        joined.defer("customer__email"),
+        joined.only("customer__notes", "customer__label"),
+    ):
+        assert [each.customer.email for each in loaded] == ["ada@example.com"]
+
+
+def test_relations_do_not_give_rows_away(keyring):
+    from tests.sealed_shop.models import Item, Tenant
+
+    north, south = Tenant.objects.bulk_create([Tenant(id="north"), Tenant(id="south")])
+    row = Item.objects.create(tenant=north, title="Quartz", price=1)
+    for give in (
+        lambda: south.item_set.add(row),
+        lambda: south.item_set.add(Item.objects.get(), bulk=False),
+        lambda: north.item_set.update(tenant=south),
+        lambda: Item._base_manager.update(tenant=south),
+    ):
+        with pytest.raises(OwnerChangedError):
+            give()
+    read = Item.objects.get()
+    assert (read.tenant_id, read.title) == ("north", "Quartz")
+    assert north.item_set.create(title="Clock", price=2).title == "Clock"
+    north.delete()
+    assert Item.objects.count() == 0
 
 
 def test_getting_or_making(customers):
@@ -188,7 +224,7 @@ def test_owners_and_keys_are_not_updated_in_bulk(customers):
     rows[0].label = "y"
     assert customers.bulk_update(rows[:1], ["label"]) == 1
     with pytest.raises(UnsealedWriteError):
-        customers.model._base_manager.bulk_update(rows, ["sealed"])
+        QuerySet(customers.model).bulk_update(rows, ["sealed"])
 
 
 def test_values_of_another_kind_are_refused_unseen(customers):
@@ -262,6 +298,11 @@ def test_candidates_are_opened_and_compared(items):
         lambda items: matching(items.filter(price__gte=10).distinct()),
         lambda items: matching(items.filter(price__gte=10).values("id")),
         lambda items: matching(items.filter(pk__in=items.filter(price__gte=10))),
+        lambda items: matching(
+            items.filter(title__contains="clock").annotate(
+                dear=Case(When(price__gte=10, then=Value(1)), default=Value(0))
+            )
+        ),
     ],
 )  # fmt: skip
 def test_candidates_that_nobody_would_compare(items, query):

@@ -1,8 +1,7 @@
-"""What the unit tests show on SQLite, on PostgreSQL."""
+"""What the unit tests of instances show on SQLite, on PostgreSQL."""
 
 from django.db import connection
 from tests.unit.encryption.django.test_django_instances import *  # noqa: F403 - every test of it
-from tests.unit.encryption.django.test_django_queries import *  # noqa: F403 - as above
 
 
 def test_this_is_postgresql(keyring):
