@@ -93,7 +93,6 @@ from assay.encryption.object_store import (
     StoredRange,
 )
 from assay.encryption.objects import (
-    ObjectKeys,
     SealedObject,
     object_key_id,
     open_object,
@@ -101,6 +100,7 @@ from assay.encryption.objects import (
     seal_object,
     sealed_size_bytes,
 )
+from assay.encryption.owner_keys import OwnerKeys
 from assay.encryption.payload import decode_payload, encode_payload
 from assay.encryption.row_address import DEFAULT_GROUP, RowAddress, RowIdKind, encode_row_id
 
@@ -134,11 +134,11 @@ __all__ = [
     "MissingObjectError",
     "ObjectError",
     "ObjectExistsError",
-    "ObjectKeys",
     "ObjectNameError",
     "ObjectRangeError",
     "ObjectStore",
     "ObjectTooLargeError",
+    "OwnerKeys",
     "PayloadError",
     "PlainValues",
     "PlaintextFileError",

@@ -39,11 +39,11 @@ from assay.encryption.errors import (
 from assay.encryption.object_store import ObjectStore, StoredObject
 from assay.encryption.objects import (
     SEAL_ID_BYTES,
-    ObjectKeys,
     SealedObject,
     plain_size_bytes,
     seal_object,
 )
+from assay.encryption.owner_keys import OwnerKeys
 from assay.encryption.store_reader import PieceReader, StoreReader, changed_object
 from assay.encryption.streams import ReadableSource
 from assay.encryption.uploads import Upload
@@ -110,7 +110,7 @@ class SealedBucket:
     def __init__(  # noqa: PLR0913 - three parts, and options that all have a name and a default
         self,
         store: ObjectStore,
-        keyring: ObjectKeys,
+        keyring: OwnerKeys,
         *,
         name: str,
         part_bytes: int = PART_BYTES,

@@ -17,17 +17,16 @@ from uuid import UUID
 
 from assay.core import DataKeyClass
 from assay.encryption.blind_index import BlindIndex, BlindIndexer
-from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer, envelope_key_id
+from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
 from assay.encryption.errors import (
     ColumnValueError,
     MissingEnvelopeError,
     RowIdError,
-    WrongKeyError,
 )
-from assay.encryption.objects import ObjectKeys
+from assay.encryption.owner_keys import OwnerKeys, found_instead, key_of_envelope, owner_text
 from assay.encryption.payload import decode_payload, encode_payload
 from assay.encryption.row_address import RowAddress, RowIdKind, row_id_encoder
-from assay.keys import DataKey, UnknownDataKeyError
+from assay.keys import DataKey
 
 _ROWS, _INDEXES = DataKeyClass.ROWS, DataKeyClass.INDEXES
 
@@ -48,7 +47,7 @@ class ColumnarRows:
 
     def __init__(
         self,
-        keyring: ObjectKeys,
+        keyring: OwnerKeys,
         table: str,
         key: Mapping[str, RowIdKind],
         *,
@@ -146,7 +145,7 @@ class ColumnarRows:
                 )
             key = known.get((owner, envelope[2:18]))
             if key is None:
-                key = known[owner, envelope[2:18]] = self._key_of(owner, envelope)
+                key = known[owner, envelope[2:18]] = key_of_envelope(self._keyring, owner, envelope)
             if versions is None:
                 place = place_of[owner, len(row_id)] + row_id
                 payload = opener.open_payload(key, place, envelope)
@@ -180,16 +179,6 @@ class ColumnarRows:
             found.append(None if computed is None else bytes(computed))
         return found
 
-    def _key_of(self, owner: str, envelope: bytes) -> DataKey:
-        key_id = envelope_key_id(envelope)
-        try:
-            return self._keyring.by_id(owner, _ROWS, key_id)
-        except UnknownDataKeyError as exc:
-            raise WrongKeyError(
-                "expected an envelope under a data key of the row's owner, found one under "
-                f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
-            ) from exc
-
 
 class _Addresses(dict[tuple[str, int], bytes]):
     """What stands before the row id in associated data, by owner and length of the row id."""
@@ -211,14 +200,13 @@ def owner_name(value: object) -> str:
     Raises:
         ColumnValueError: there is none.
     """
-    if type(value) is str and value:
-        return value
-    if type(value) is UUID or type(value) is int:
-        return str(value)
-    raise ColumnValueError(
-        "expected text, UUID or an integer that says whose each row is, found "
-        f"{'nothing' if value is None or value == '' else type(value).__name__}"
-    )
+    owner = owner_text(value)
+    if owner is None:
+        raise ColumnValueError(
+            "expected text, UUID or an integer that says whose each row is, found "
+            f"{found_instead(value)}"
+        )
+    return owner
 
 
 def _as_uuid(value: object) -> object:

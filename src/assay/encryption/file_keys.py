@@ -29,7 +29,7 @@ from assay.encryption.errors import (
     UnsupportedFileError,
     WrongFileKeyError,
 )
-from assay.encryption.objects import ObjectKeys
+from assay.encryption.owner_keys import OwnerKeys
 from assay.encryption.xaes import KEY_BYTES, NONCE_BYTES, TAG_BYTES, open_xaes, seal_xaes
 from assay.keys import DataKey, UnknownDataKeyError
 
@@ -157,7 +157,7 @@ class FileKeys:
 
     def __init__(
         self,
-        keyring: ObjectKeys,
+        keyring: OwnerKeys,
         place: FilePlace,
         *,
         random: Callable[[int], bytes] = os.urandom,

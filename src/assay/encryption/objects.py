@@ -16,7 +16,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 
@@ -35,6 +34,7 @@ from assay.encryption.errors import (
     UnknownObjectVersionError,
     WrongObjectKeyError,
 )
+from assay.encryption.owner_keys import OwnerKeys
 from assay.encryption.streams import (
     ReadableSource,
     SeekableSource,
@@ -61,21 +61,9 @@ SEAL_ID_BYTES = 19
 """How long the object nonce is, which also names one sealing of an object."""
 
 
-class ObjectKeys(Protocol):
-    """What is needed of `assay.keys.Keyring`."""
-
-    def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
-        """The newest data key of an owner and class."""
-        ...
-
-    def by_id(self, owner: str, key_class: DataKeyClass, key_id: bytes) -> DataKey:
-        """The data key of an owner that has this id."""
-        ...
-
-
 @concealed
 def seal_object(  # noqa: PLR0913 - one object has these names
-    keyring: ObjectKeys,
+    keyring: OwnerKeys,
     source: ReadableSource,
     target: WritableTarget,
     *,
@@ -118,7 +106,7 @@ def seal_object(  # noqa: PLR0913 - one object has these names
 
 
 def open_object(
-    keyring: ObjectKeys, source: ReadableSource, *, owner: str, bucket: str, key: str
+    keyring: OwnerKeys, source: ReadableSource, *, owner: str, bucket: str, key: str
 ) -> Iterator[bytes]:
     """Open a sealed object as a stream, in flat memory.
 
@@ -174,7 +162,7 @@ class SealedObject:
 
     def __init__(  # noqa: PLR0913 - one object has these names
         self,
-        keyring: ObjectKeys,
+        keyring: OwnerKeys,
         source: SeekableSource,
         *,
         owner: str,
@@ -363,9 +351,7 @@ class _Chunks:
         return self._nonce_prefix + number.to_bytes(4, "big") + bytes([last])
 
 
-def _begin_reading(
-    keyring: ObjectKeys, header: bytes, owner: str, bucket: str, key: str
-) -> _Chunks:
+def _begin_reading(keyring: OwnerKeys, header: bytes, owner: str, bucket: str, key: str) -> _Chunks:
     key_id = object_key_id(header)  # 1 to 3
     try:
         data_key = keyring.by_id(owner, DataKeyClass.OBJECTS, key_id)

@@ -25,7 +25,7 @@ def index_values(
         assay.keys.KeysError: there is no index key to be had.
     """
     return {
-        column: store.keys.index(index, owner, fields[name])
+        column: store.keys.indexes.value(index, owner, fields[name])
         for name in part.group.indexed
         for column, index in part.model.indexes[name].items()
     }

@@ -11,17 +11,13 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from assay.core import DataKeyClass
-from assay.encryption.blind_index import BlindIndex, BlindIndexer
 from assay.encryption.django.errors import KeyringNotBoundError
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
-from assay.encryption.generations import Generations
-from assay.keys import DataKey, Keyring
+from assay.encryption.owner_keys import IndexKeys
+from assay.keys import Keyring
 
 _SETTING = "ASSAY_KEYS"
 """Under which name a database's settings hold its keys."""
-
-_INDEXES = DataKeyClass.INDEXES
 
 
 class DatabaseKeys:
@@ -31,41 +27,17 @@ class DatabaseKeys:
         keyring: has the owners' data keys.
     """
 
-    __slots__ = ("_indexers", "keyring", "opener", "sealer")
+    __slots__ = ("indexes", "keyring", "opener", "sealer")
 
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
         self.sealer = EnvelopeSealer()
         self.opener = EnvelopeOpener()
-        self._indexers: Generations[tuple[int, str, int], BlindIndexer] = Generations(4096)
+        self.indexes = IndexKeys(keyring)
 
     def __deepcopy__(self, memo: object) -> DatabaseKeys:
         """The same keys: Django copies settings when it clones a connection."""
         return self
-
-    def indexer(self, index: BlindIndex, owner: str) -> BlindIndexer:
-        """What computes a blind index that is about to be written.
-
-        Raises:
-            assay.keys.KeysError: there is no index key to be had.
-        """
-        return self._under(index, self.keyring.current(owner, _INDEXES))
-
-    def indexers(self, index: BlindIndex, owner: str) -> list[BlindIndexer]:
-        """What computes a blind index under each key that may still stand in the table.
-
-        Raises:
-            assay.keys.KeysError: an index key is not to be had.
-        """
-        return [self._under(index, key) for key in self.keyring.versions(owner, _INDEXES)]
-
-    def _under(self, index: BlindIndex, key: DataKey) -> BlindIndexer:
-        place = (id(index), key.owner, key.version)
-        indexer = self._indexers.get(place)
-        if indexer is None or indexer.key is not key or indexer.index is not index:
-            indexer = index.indexer(key)
-            self._indexers.put(place, indexer)
-        return indexer
 
 
 def bind(keyring: Keyring, *, using: str = DEFAULT_DB_ALIAS) -> None:

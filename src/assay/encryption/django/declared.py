@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from assay.encryption.blind_index import BlindIndex
 from assay.encryption.django.errors import OwnerMissingError, RowIdMissingError
 from assay.encryption.errors import RowIdError
+from assay.encryption.owner_keys import found_instead, owner_text
 from assay.encryption.row_address import DEFAULT_GROUP
 
 AT = "_sealed_at"
@@ -85,15 +85,13 @@ class SealedModel:
         Raises:
             OwnerMissingError: there is none.
         """
-        if type(value) is str and value:
-            return value
-        if type(value) is UUID or type(value) is int:
-            return str(value)
-        raise OwnerMissingError(
-            f"expected {self.name}.{self.owner} to say whose the row is, found "
-            f"{'nothing' if value is None or value == '' else type(value).__name__}; assign text, "
-            "UUID or int before the row is saved"
-        )
+        owner = owner_text(value)
+        if owner is None:
+            raise OwnerMissingError(
+                f"expected {self.name}.{self.owner} to say whose the row is, found "
+                f"{found_instead(value)}; assign text, UUID or int before the row is saved"
+            )
+        return owner
 
     def row_id_of(self, values: Sequence[object]) -> bytes:
         """The row id, from the values of the primary key.

@@ -207,7 +207,7 @@ class SealedLookup(_OfSealed):
         wanted = [
             [bytes(indexer.compute_normalised(term)) for term in search.terms]
             for owner in owners
-            for indexer in keys.indexers(index, owner)
+            for indexer in keys.indexes.all(index, owner)
         ]
         if not any(wanted):
             raise EmptyResultSet

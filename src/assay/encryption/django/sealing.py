@@ -23,12 +23,11 @@ from assay.encryption.django.errors import (
     SealedValueError,
     UnsealedWriteError,
 )
-from assay.encryption.envelope import envelope_key_id
-from assay.encryption.errors import MissingEnvelopeError, WrongKeyError
+from assay.encryption.errors import MissingEnvelopeError
 from assay.encryption.frozen import freeze
+from assay.encryption.owner_keys import key_of_envelope
 from assay.encryption.payload import decode_payload, encode_payload
 from assay.encryption.row_address import RowAddress
-from assay.keys import UnknownDataKeyError
 
 UNCHANGED: Any = object()
 """Stands for a column that is left as it is."""
@@ -95,14 +94,7 @@ def _open(  # noqa: PLR0913, PLR0917 - what, of which row, and where it stands
 ) -> dict[str, object]:
     keys = keys_of(database_of(instance))
     address = RowAddress(owner, group.table, group.name, declared.row_id_of(key))
-    try:
-        data_key = keys.keyring.by_id(owner, _ROWS, envelope[2:18])
-    except UnknownDataKeyError as exc:
-        key_id = envelope_key_id(envelope)
-        raise WrongKeyError(
-            "expected an envelope under a data key of the row's owner, found one under "
-            f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
-        ) from exc
+    data_key = key_of_envelope(keys.keyring, owner, envelope)
     place = address.associated_data()
     fields = decode_payload(keys.opener.open_payload(data_key, place, envelope))
     for name, field in group.fields.items():
@@ -212,7 +204,7 @@ def index_of(instance: Any, declared: SealedModel, name: str, column: str, value
         return None
     owner = declared.owner_of(instance.__dict__.get(declared.owner))
     keys = keys_of(database_of(instance))
-    return keys.indexer(declared.indexes[name][column], owner).compute(value)
+    return keys.indexes.newest(declared.indexes[name][column], owner).compute(value)
 
 
 def begin_writing(instance: Any, declared: SealedModel, using: str) -> None:

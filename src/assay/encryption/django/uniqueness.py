@@ -39,9 +39,9 @@ def taken(
     owner = declared.owner_of(instance.__dict__.get(declared.owner))
     column = f"{name}_index"
     index = declared.indexes[name][column]
-    indexers = keys_of(using).indexers(index, owner)
+    indexers = keys_of(using).indexes.all(index, owner)
     if older_only:
-        newest = keys_of(using).indexer(index, owner).key
+        newest = keys_of(using).indexes.newest(index, owner).key
         indexers = [each for each in indexers if each.key is not newest]
     if not indexers:
         return False

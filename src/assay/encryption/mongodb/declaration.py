@@ -32,7 +32,8 @@ from assay.encryption.mongodb.errors import (
     OwnerMissingError,
     SealedValueError,
 )
-from assay.encryption.row_address import DEFAULT_GROUP, RowIdKind
+from assay.encryption.owner_keys import found_instead, owner_text
+from assay.encryption.row_address import DEFAULT_GROUP, OBJECT_ID_BYTES, RowIdKind
 
 ID = "_id"
 
@@ -188,17 +189,15 @@ class SealedDocument:
         Raises:
             OwnerMissingError: there is none.
         """  # noqa: D205 - one sentence
-        if type(value) is str and value:
-            return value
-        if type(value) is UUID or type(value) is int:
-            return str(value)
-        if type(value) is bytes and len(value) == 12:
+        if type(value) is bytes and len(value) == OBJECT_ID_BYTES:
             return value.hex()
-        raise OwnerMissingError(
-            f"expected the field {self.owner!r} to say whose a document of {self.name} is, found "
-            f"{'nothing' if value is None or value == '' else type(value).__name__}; the owner is "
-            "text, UUID, int or ObjectId"
-        )
+        owner = owner_text(value)
+        if owner is None:
+            raise OwnerMissingError(
+                f"expected the field {self.owner!r} to say whose a document of {self.name} is, "
+                f"found {found_instead(value)}; the owner is text, UUID, int or ObjectId"
+            )
+        return owner
 
 
 def index_field(name: str) -> str:

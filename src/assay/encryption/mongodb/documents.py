@@ -20,10 +20,8 @@ from typing import Any
 from uuid import uuid4
 
 from assay.core import DataKeyClass
-from assay.encryption.blind_index import BlindIndex, BlindIndexer
-from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer, envelope_key_id
-from assay.encryption.errors import MissingEnvelopeError, RowIdError, WrongKeyError
-from assay.encryption.generations import Generations
+from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
+from assay.encryption.errors import MissingEnvelopeError, RowIdError
 from assay.encryption.mongodb.declaration import ID, SealedDocument, SealedGroup, index_field, top
 from assay.encryption.mongodb.errors import (
     OwnerMissingError,
@@ -33,8 +31,9 @@ from assay.encryption.mongodb.errors import (
     UnsealedFieldError,
 )
 from assay.encryption.mongodb.vendor import Vendor
+from assay.encryption.owner_keys import IndexKeys, key_of_envelope
 from assay.encryption.row_address import RowAddress, RowIdKind, row_id_encoder
-from assay.keys import DataKey, Keyring, UnknownDataKeyError
+from assay.keys import Keyring
 
 _ROWS, _INDEXES = DataKeyClass.ROWS, DataKeyClass.INDEXES
 
@@ -55,7 +54,7 @@ class Documents:
         self._sealer = EnvelopeSealer()
         self._opener = EnvelopeOpener()
         self._encode_row_id = row_id_encoder([declared.row_id])
-        self._indexers: Generations[tuple[str, bytes], BlindIndexer] = Generations(4096)
+        self._indexes = IndexKeys(keyring)
 
     def owner(self, document: Mapping[str, Any]) -> str:
         """The name of a document's owner.
@@ -181,7 +180,7 @@ class Documents:
             )
         owner = self.owner(stored)
         address = RowAddress(owner, self.declared.name, group.name, self.row_id(stored))
-        key = self._key_of(owner, envelope)
+        key = key_of_envelope(self.keyring, owner, envelope)
         values = self._opener.open(key, address, envelope)
         for name in group.fields:
             if name in values:
@@ -245,10 +244,8 @@ class Documents:
             UnsupportedValueError: the transform does not accept the value.
             assay.keys.KeysError: there is no index key to be had.
         """
-        if value is None:
-            return None
-        key = self.keyring.current(owner, _INDEXES)
-        return self._compute(self.declared.indexes[name], key, value)
+        found = self._indexes.value(self.declared.indexes[name], owner, value)
+        return None if found is None else bytes(found)
 
     def indexes_of(self, name: str, owner: str, value: object) -> Iterable[bytes]:
         """The blind indexes under which a value of an owner may be stored: one for each key.
@@ -259,25 +256,7 @@ class Documents:
         """
         index = self.declared.indexes[name]
         index.transform(value)  # refused just the same when the owner has no key
-        return [self._compute(index, key, value) for key in self.keyring.versions(owner, _INDEXES)]
-
-    def _compute(self, index: BlindIndex, key: DataKey, value: object) -> bytes:
-        place = (index.field, key.key_id)
-        indexer = self._indexers.get(place)
-        if indexer is None or indexer.key is not key:
-            indexer = BlindIndexer(index, key)
-            self._indexers.put(place, indexer)
-        return bytes(indexer.compute(value) or b"")
-
-    def _key_of(self, owner: str, envelope: bytes) -> DataKey:
-        key_id = envelope_key_id(envelope)
-        try:
-            return self.keyring.by_id(owner, _ROWS, key_id)
-        except UnknownDataKeyError as exc:
-            raise WrongKeyError(
-                "expected an envelope under a data key of the document's owner, found one under "
-                f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
-            ) from exc
+        return [bytes(each.compute(value) or b"") for each in self._indexes.all(index, owner)]
 
 
 def refuse_raw(declared: SealedDocument, names: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ from assay.encryption.errors import (
 )
 from assay.encryption.index_kinds import Equality, Prefix
 from assay.encryption.ngram_index import Ngram
-from assay.encryption.objects import ObjectKeys
+from assay.encryption.owner_keys import OwnerKeys
 from assay.encryption.pyarrow.values import array_of, column_of, envelopes_of, kind_of, values_of
 from assay.encryption.row_address import DEFAULT_GROUP, RowIdKind
 
@@ -146,7 +146,7 @@ class SealedColumns:
 def seal_batch(
     batch: pa.RecordBatch,
     declared: SealedColumns,
-    keyring: ObjectKeys,
+    keyring: OwnerKeys,
     *,
     sealer: EnvelopeSealer | None = None,
 ) -> pa.RecordBatch:
@@ -195,7 +195,7 @@ def seal_batch(
 def open_batch(
     batch: pa.RecordBatch,
     declared: SealedColumns,
-    keyring: ObjectKeys,
+    keyring: OwnerKeys,
     *,
     columns: Sequence[str] | None = None,
     opener: EnvelopeOpener | None = None,
@@ -262,7 +262,7 @@ class BatchSealer:
     """
 
     declared: SealedColumns
-    open_keyring: Callable[[], ObjectKeys]
+    open_keyring: Callable[[], OwnerKeys]
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Seal a batch; raises as `seal_batch` does."""
@@ -281,7 +281,7 @@ class BatchOpener:
     """
 
     declared: SealedColumns
-    open_keyring: Callable[[], ObjectKeys]
+    open_keyring: Callable[[], OwnerKeys]
     columns: tuple[str, ...] | None = None
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -292,8 +292,8 @@ class BatchOpener:
 
 @lru_cache(maxsize=16)
 def _worker(
-    open_keyring: Callable[[], ObjectKeys],
-) -> tuple[ObjectKeys, EnvelopeSealer, EnvelopeOpener]:
+    open_keyring: Callable[[], OwnerKeys],
+) -> tuple[OwnerKeys, EnvelopeSealer, EnvelopeOpener]:
     """What one process keeps between batches: each task brings a new copy of its function."""
     return open_keyring(), EnvelopeSealer(), EnvelopeOpener()
 
@@ -301,7 +301,7 @@ def _worker(
 def _rows(
     batch: pa.RecordBatch,
     declared: SealedColumns,
-    keyring: ObjectKeys,
+    keyring: OwnerKeys,
     *,
     sealer: EnvelopeSealer | None = None,
     opener: EnvelopeOpener | None = None,

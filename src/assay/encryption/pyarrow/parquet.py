@@ -28,7 +28,7 @@ from assay.encryption.errors import (
     UnsupportedFileError,
 )
 from assay.encryption.file_keys import FileKeys, FilePlace
-from assay.encryption.objects import ObjectKeys
+from assay.encryption.owner_keys import OwnerKeys
 from assay.encryption.parquet_footer import (
     refuse_added_bytes,
     refuse_clear_columns,
@@ -54,7 +54,7 @@ class SealedParquet:
         >>> files.read(Path("documents.parquet"), columns=["id"])                  # doctest: +SKIP
     """
 
-    def __init__(self, keyring: ObjectKeys, *, owner: str, dataset: str, file: str = "") -> None:
+    def __init__(self, keyring: OwnerKeys, *, owner: str, dataset: str, file: str = "") -> None:
         self._keyring = keyring
         self._place = FilePlace(owner, dataset, file)
 

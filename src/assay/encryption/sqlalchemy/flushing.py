@@ -61,7 +61,7 @@ def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None
         fields = _seal_new(held, group, keys.rows(group, owner), row_id)
         for name in group.indexed:
             for column, index in model.indexes[name].items():
-                held[column] = keys.index(index, owner, fields[name])
+                held[column] = keys.indexes.value(index, owner, fields[name])
         if model.unique:
             refuse_duplicate(connection, model, keys, owner, fields)
     if state.session is not None and state.session._deleted:  # noqa: SLF001 - the public one copies all
@@ -167,7 +167,7 @@ def _seal_change(
         value = sealed.fields[name]
         if known.get(name, UNSET) != value:
             for column, index in model.indexes[name].items():
-                setattr(instance, column, keys.index(index, owner, value))
+                setattr(instance, column, keys.indexes.value(index, owner, value))
 
 
 def _made_from(contents: object) -> bytes | None:

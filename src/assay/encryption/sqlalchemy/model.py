@@ -18,6 +18,7 @@ from assay.encryption.errors import RowIdError
 from assay.encryption.frozen import freeze
 from assay.encryption.index_kinds import Equality, Prefix
 from assay.encryption.ngram_index import Ngram
+from assay.encryption.owner_keys import found_instead, owner_text
 from assay.encryption.payload import NATIVE_KINDS
 from assay.encryption.row_address import DEFAULT_GROUP, standard_uuid
 from assay.encryption.sqlalchemy.errors import (
@@ -259,15 +260,13 @@ class SealedModel:
         Raises:
             OwnerMissingError: there is none.
         """
-        if type(value) is str and value:
-            return value
-        if isinstance(value, UUID) or type(value) is int:
-            return str(value)
-        raise OwnerMissingError(
-            f"expected {self.model.__name__}.{self.owner} to say whose the row is, found "
-            f"{'nothing' if value is None or value == '' else type(value).__name__}; assign it "
-            "before the row is flushed"
-        )
+        owner = owner_text(value)
+        if owner is None:
+            raise OwnerMissingError(
+                f"expected {self.model.__name__}.{self.owner} to say whose the row is, found "
+                f"{found_instead(value)}; assign it before the row is flushed"
+            )
+        return owner
 
     def row_id_of(self, values: Sequence[object]) -> bytes:
         """The row id, from the values of the primary key.

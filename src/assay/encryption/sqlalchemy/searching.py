@@ -140,7 +140,7 @@ def _blind(
     under_each_key = [
         [indexer.compute_normalised(term) for term in element.search.terms]
         for owner in owners
-        for indexer in keys.indexers(element.index, owner)
+        for indexer in keys.indexes.all(element.index, owner)
     ]
     if element.search.every:
         found = or_(

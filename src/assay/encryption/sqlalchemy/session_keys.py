@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from assay.core import DataKeyClass
-from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
 from assay.encryption.generations import Generations
+from assay.encryption.owner_keys import IndexKeys
 from assay.encryption.sqlalchemy.errors import KeyringNotBoundError
 from assay.encryption.sqlalchemy.model import SealedGroup
 from assay.encryption.sqlalchemy.rows import OwnerRows
-from assay.keys import DataKey, Keyring
+from assay.keys import Keyring
 
 INFO_KEY = "assay.encryption.keys"
 """Under which name a session's ``info`` holds its keys."""
-
-_INDEXES = DataKeyClass.INDEXES
 
 
 class SessionKeys:
@@ -31,14 +28,14 @@ class SessionKeys:
         opener: keeps what is derived from them for reading.
     """
 
-    __slots__ = ("_indexers", "_rows", "keyring", "opener", "sealer")
+    __slots__ = ("_rows", "indexes", "keyring", "opener", "sealer")
 
     def __init__(self, keyring: Keyring, opener: EnvelopeOpener | None = None) -> None:
         self.keyring = keyring
         self.sealer = EnvelopeSealer()
         self.opener = opener or EnvelopeOpener()
         self._rows: Generations[tuple[int, str], OwnerRows] = Generations(4096)
-        self._indexers: Generations[tuple[int, str, int], BlindIndexer] = Generations(4096)
+        self.indexes = IndexKeys(keyring)
 
     def rows(self, group: SealedGroup, owner: str) -> OwnerRows:
         """The rows of an owner in a group."""
@@ -48,41 +45,6 @@ class SessionKeys:
             rows = OwnerRows(self.keyring, self.sealer, self.opener, group, owner)
             self._rows.put(place, rows)
         return rows
-
-    def index(self, index: BlindIndex, owner: str, value: object) -> BlindIndexValue | None:
-        """The blind index of a value; of None there is none, and no key is asked for.
-
-        Raises:
-            UnsupportedValueError: the transform does not accept the value.
-            assay.keys.KeysError: there is no index key to be had.
-        """
-        return None if value is None else self.indexer(index, owner).compute(value)
-
-    def indexer(self, index: BlindIndex, owner: str) -> BlindIndexer:
-        """What computes a blind index that is about to be written.
-
-        Raises:
-            assay.keys.KeysError: there is no index key to be had.
-        """
-        return self.indexer_under(index, self.keyring.current(owner, _INDEXES))
-
-    def indexers(self, index: BlindIndex, owner: str) -> list[BlindIndexer]:
-        """What computes a blind index under each key that may still stand in the table.
-
-        Raises:
-            assay.keys.KeysError: an index key is not to be had.
-        """
-        keys = self.keyring.versions(owner, _INDEXES)
-        return [self.indexer_under(index, key) for key in keys]
-
-    def indexer_under(self, index: BlindIndex, key: DataKey) -> BlindIndexer:
-        """What computes a blind index under a certain index key."""
-        place = (id(index), key.owner, key.version)
-        indexer = self._indexers.get(place)
-        if indexer is None or indexer.key is not key or indexer.index is not index:
-            indexer = index.indexer(key)
-            self._indexers.put(place, indexer)
-        return indexer
 
     @staticmethod
     def of(session: Session) -> SessionKeys:

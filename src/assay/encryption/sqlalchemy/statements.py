@@ -172,7 +172,7 @@ class _RowSealer:
             return None
         indexer = self._indexers.get((owner, column))
         if indexer is None:
-            indexer = self._indexers[owner, column] = self._keys.indexer(index, owner)
+            indexer = self._indexers[owner, column] = self._keys.indexes.newest(index, owner)
         return indexer.compute(value)
 
     def _begin_owner(self, owner: str) -> list[tuple[_RowGroup, OwnerRows, DataKey]]:

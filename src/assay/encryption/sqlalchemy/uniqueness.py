@@ -50,8 +50,8 @@ def refuse_duplicate(  # noqa: PLR0913, PLR0917 - where, of which model, under w
             continue
         attribute = str(model.fields[name].equality_column)
         index = model.indexes[name][attribute]
-        newest = keys.indexer(index, owner).key
-        others = [each for each in keys.indexers(index, owner) if each.key is not newest]
+        newest = keys.indexes.newest(index, owner).key
+        others = [each for each in keys.indexes.all(index, owner) if each.key is not newest]
         if not others:
             continue
         mapper: Any = inspect(model.model)
