@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from tests.nonce_record import in_child as returned_by_child
 
 from assay.core import DataKeyClass, Fidelity, to_canonical_json
 from assay.keys import (
@@ -351,6 +352,27 @@ def test_a_fork_while_other_threads_are_inside_the_library(keys: Keys) -> None:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@FORKS
+def test_no_data_key_and_no_nonce_repeats(keys: Keys) -> None:
+    """The token's generator, between threads, forks and a new start: a copy of it would repeat."""
+    service = keys.service()
+
+    def made(_: int = 0) -> list[tuple[bytes, bytes]]:
+        return [service.generate_data_key(CONTEXT) for _ in range(10)]
+
+    every = made()
+    with ThreadPoolExecutor(4) as pool:
+        every += [each for part in pool.map(made, range(4)) for each in part]
+    for _ in range(4):
+        every += returned_by_child(made)
+    every += made()
+    service.close()
+    every += [keys.service().generate_data_key(CONTEXT) for _ in range(10)]
+    assert len(every) == 10 + 40 + 40 + 10 + 10
+    assert len({data_key for data_key, _ in every}) == len(every)
+    assert len({wrapped[1:13] for _, wrapped in every}) == len(every)
 
 
 def test_a_lost_session_is_opened_again_once(keys: Keys) -> None:

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from weakref import WeakSet
 
 from cryptography.exceptions import InvalidTag
 
@@ -48,12 +49,15 @@ _forks = 0
 """How often this process, or one that it descends from, was forked since this was loaded."""
 
 
-def _count_fork() -> None:
+def _begin_anew() -> None:
+    """In a forked child: its parent goes on with the segments that it has a copy of."""
     global _forks  # noqa: PLW0603 - a fork is a fact about the whole process
     _forks += 1
+    for sealer in _sealers:
+        sealer.forget()
 
 
-os.register_at_fork(after_in_child=_count_fork)
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class EnvelopeSealer:
@@ -78,6 +82,7 @@ class EnvelopeSealer:
         self._limit = segment_envelopes
         self._random = random
         self._segments: Generations[bytes, _Segment] = Generations(segments)
+        _sealers.add(self)
 
     def seal(
         self,
@@ -162,6 +167,10 @@ class EnvelopeSealer:
         segment = _Segment(key, self._limit, self._random)
         self._segments.put(key.key_id, segment)
         return segment
+
+
+_sealers: WeakSet[EnvelopeSealer] = WeakSet()
+"""Those of this process."""
 
 
 class _Segment:
