@@ -1,6 +1,8 @@
 """Sealing when a session is flushed: just before a row's INSERT or UPDATE.
 
-At that moment relationships have filled in their foreign keys, so the owner is known.
+At that moment relationships have filled in their foreign keys, so the owner is known. What the
+application's own listeners of ``before_insert`` and ``before_update`` assign is sealed too: sealing
+comes last, whenever they were added.
 
 Specification: ``spec/row-envelope.md``, "Sealing".
 
@@ -11,18 +13,18 @@ Example:
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import InstanceState
+from sqlalchemy.orm import InstanceState, Mapper, Session
 from sqlalchemy.orm.attributes import flag_modified, set_committed_value
-from sqlalchemy.orm.base import instance_state
 
 from assay.encryption.concealment import concealed
 from assay.encryption.payload import encode_payload
 from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import Contents, envelope_of
-from assay.encryption.sqlalchemy.declaration import Sealed
 from assay.encryption.sqlalchemy.errors import (
     OwnerChangedError,
     StaleEnvelopeError,
@@ -35,10 +37,32 @@ from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import claim, write_plaintext
 from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
 
+_MAPPERS: WeakSet[Mapper[Any]] = WeakSet()
+_LOCK = Lock()
 
-@event.listens_for(Sealed, "before_insert", propagate=True)
+
+def seal_when_flushed(mapper: Mapper[Any]) -> None:
+    """Let the rows of a mapped class be sealed when they are inserted or updated."""
+    with _LOCK:
+        _MAPPERS.add(mapper)
+        for moment, seal in _MOMENTS.items():
+            event.listen(mapper, moment, seal, raw=True, retval=True)
+
+
+@event.listens_for(Session, "before_flush")
+def seal_last(*_of_the_flush: object) -> None:
+    """Seal after the listeners that were added later, which may assign sealed fields."""
+    with _LOCK:
+        for mapper in _MAPPERS:
+            for moment, seal in _MOMENTS.items():
+                *_, last = getattr(mapper.dispatch, moment)
+                if last is not seal:
+                    event.remove(mapper, moment, seal)
+                    event.listen(mapper, moment, seal, raw=True, retval=True)
+
+
 @concealed
-def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None:
+def seal_new_row(_mapper: object, connection: Connection, state: InstanceState[Any]) -> None:
     """Seal all groups of a row that is about to be inserted.
 
     Raises:
@@ -46,10 +70,10 @@ def seal_new_row(_mapper: object, connection: Connection, instance: Any) -> None
         MappingError: see its leaves.
         assay.keys.KeysError: there is no data key to be had.
     """
+    instance: Any = state.obj()
     model: SealedModel | None = getattr(instance, "__sealed__", None)
     if model is None:
         return
-    state = instance_state(instance)
     keys = _keys(state)
     held = state.dict
     for attribute, make in model.defaults.items():
@@ -102,9 +126,8 @@ def _write_whole_row(instance: Any, model: SealedModel) -> None:
                 flag_modified(instance, field.plaintext_attribute)
 
 
-@event.listens_for(Sealed, "before_update", propagate=True)
 @concealed
-def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> None:
+def seal_changed_row(_mapper: object, connection: Connection, state: InstanceState[Any]) -> None:
     """Seal the groups of a row in which a field was assigned.
 
     Raises:
@@ -112,10 +135,9 @@ def seal_changed_row(_mapper: object, connection: Connection, instance: Any) -> 
         MappingError: see its leaves.
         assay.keys.KeysError: there is no data key to be had.
     """
-    model: SealedModel | None = getattr(instance, "__sealed__", None)
+    model: SealedModel | None = getattr(state.obj(), "__sealed__", None)
     if model is None:
         return
-    state = instance_state(instance)
     moved = is_moved(state, model)
     for group in model.groups.values():
         if group.versioned:
@@ -266,3 +288,6 @@ def _keys(state: InstanceState[Any]) -> SessionKeys:
     if session is None:
         raise UnsealedWriteError("expected an instance in a session, found one in none")
     return SessionKeys.of(session)
+
+
+_MOMENTS = {"before_insert": seal_new_row, "before_update": seal_changed_row}

@@ -28,6 +28,7 @@ from assay.encryption.sqlalchemy.errors import (
     OwnerChangedError,
     RowIdChangedError,
 )
+from assay.encryption.sqlalchemy.flushing import seal_when_flushed
 from assay.encryption.sqlalchemy.model import (
     SealedField,
     SealedGroup,
@@ -55,6 +56,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     refuse_left_over(cls)
     _call_validators(mapper, cls)
     mapper.class_manager.__class__ = SealedClassManager
+    seal_when_flushed(mapper)
     if not attributes:
         return
     declared = [attribute.field for attribute in attributes]

@@ -43,6 +43,7 @@ def prepare(execution: ORMExecuteState) -> None:
     if criteria:
         if not is_matching(execution.execution_options):
             refuse_approximate(criteria)
+        _autoflush(execution)
         keys = SessionKeys.of(execution.session)
         execution.statement = resolve(
             statement, keys, execution.parameters, lambda: _dialect(execution)
@@ -60,6 +61,17 @@ def prepare(execution: ORMExecuteState) -> None:
         _seal_rows(execution, model, statement)
     elif execution.is_update:
         _refuse_update(model, statement, execution.parameters)
+
+
+def _autoflush(execution: ORMExecuteState) -> None:
+    """Flush before a search is resolved: a new owner gets an index key when a first row is sealed.
+
+    SQLAlchemy would flush afterwards, and the statement would look for nothing of this owner.
+    """
+    options = execution.execution_options
+    given = [options.get(name) for name in ("_sa_orm_load_options", "_sa_orm_update_options")]
+    if all(getattr(each, "_autoflush", True) for each in given):
+        execution.session._autoflush()  # noqa: SLF001 - as SQLAlchemy does it, with its hint
 
 
 def _written_by(statement: Any) -> Any:
