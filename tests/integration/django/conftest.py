@@ -27,6 +27,7 @@ def migrated_url(postgresql_url: str) -> Iterator[str]:
     name = f"django_{secrets.token_hex(6)}"
     with psycopg.connect(postgresql_url, autocommit=True) as server:
         server.execute(f'CREATE DATABASE "{name}"')
+        server.execute(f'ALTER DATABASE "{name}" SET log_statement = "all"')
     url = f"{postgresql_url.rpartition('/')[0]}/{name}"
     with database_at(url):
         call_command("migrate", run_syncdb=True, verbosity=0)
@@ -46,7 +47,8 @@ def keyring(migrated_url: str) -> Iterator[Keyring]:
 def written_nowhere(keyring: Keyring) -> Callable[..., bool]:
     """Whether no value stands in the clear in any file of the server, nor in any table.
 
-    The files are all of them: tables, indexes, the write-ahead log, the server's own log.
+    The files are all of them: tables, indexes, the write-ahead log, and the server's own log, which
+    holds every statement that was sent.
     """
 
     def search(*values: str) -> bool:
