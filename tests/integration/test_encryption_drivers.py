@@ -291,6 +291,23 @@ def nothing_else_is_written(session: Session) -> None:
     assert "example.com" not in stored
 
 
+def rows_that_are_there_already(session: Session) -> None:
+    dialect = session.get_bind().dialect.name
+    statement: Any
+    if dialect in ("mysql", "mariadb"):
+        statement = mysql.insert(Paper)
+        statement = statement.on_duplicate_key_update(label=statement.inserted.label)
+    else:
+        statement = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(Paper)
+        statement = statement.on_conflict_do_update(
+            index_elements=["id"], set_={"label": statement.excluded.label}
+        )
+    upserted = [paper(n, version=1, label="upserted", text="new") for n in (15, 30)]
+    session.execute(statement, upserted)
+    found = session.scalars(select(Paper).where(Paper.label == "upserted").order_by(Paper.id)).all()
+    assert [one.text for one in found] == [f"{SECRET} 15", "new"]
+
+
 def tampering_is_refused(session: Session) -> None:
     session.execute(text("UPDATE places SET country = 7 WHERE country = 6"))
     with pytest.raises(TamperedEnvelopeError):
@@ -311,6 +328,7 @@ def whole_suite(session: Session) -> None:
         uuids_are_uuids,
         no_change_is_lost,
         nothing_else_is_written,
+        rows_that_are_there_already,
         tampering_is_refused,
     ):
         part(session)

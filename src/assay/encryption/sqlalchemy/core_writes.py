@@ -28,7 +28,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,12 @@ _WAY_OUT = (
     "assign the fields of instances and flush their session, or pass rows to "
     "session.execute(insert(Model), rows)"
 )
+
+_UPDATES_OF_CLAUSE: Mapping[str, Callable[[Any], Iterable[Any]]] = {
+    "on_conflict_do_nothing": lambda _: (),
+    "on_conflict_do_update": lambda clause: clause.update_values_to_set,
+    "on_duplicate_key_update": lambda clause: dict(clause.update),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,27 @@ def written_values(statement: Any, table: Table) -> Iterator[tuple[str, object]]
         yield str(getattr(column, "key", column)), value
     for name in getattr(statement, "_select_names", None) or ():
         yield str(getattr(name, "key", name)), statement.select
-    conflict: Any = getattr(statement, "_post_values_clause", None)
-    updates = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", {})
-    for column in dict(updates):
-        yield str(getattr(column, "key", column)), conflict
+    for name in updated_on_conflict(statement):
+        yield name, statement._post_values_clause  # noqa: SLF001 - as above
+
+
+def updated_on_conflict(statement: Any) -> list[str]:
+    """The keys of the columns that an INSERT updates in a row that is there already.
+
+    Raises:
+        UnsealedWriteError: the INSERT has a clause of which nobody knows what it writes.
+    """
+    found: Any = getattr(statement, "_post_values_clause", None)
+    names: list[str] = []
+    for clause in getattr(found, "clauses", () if found is None else (found,)):
+        updates = _UPDATES_OF_CLAUSE.get(clause.__visit_name__)
+        if updates is None:
+            raise UnsealedWriteError(
+                "expected an INSERT into a sealed table with ON CONFLICT or ON DUPLICATE KEY, or "
+                f"without, found {type(clause).__name__}, which may write anything; leave it out"
+            )
+        names += [str(getattr(column, "key", column)) for column in updates(clause)]
+    return names
 
 
 def _multiple(statement: Any, table: Table) -> Iterator[Mapping[Any, Any]]:

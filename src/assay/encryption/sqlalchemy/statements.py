@@ -7,7 +7,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -18,6 +18,7 @@ from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexVal
 from assay.encryption.concealment import concealed
 from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import BlindIndexType, Contents
+from assay.encryption.sqlalchemy.core_writes import updated_on_conflict
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.matching import is_matching
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
@@ -107,12 +108,7 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
             f"expected rows to insert into {model.name}, found a SELECT of which the database "
             f"would make rows that nobody seals; {way_out}"
         )
-    conflict = statement._post_values_clause  # noqa: SLF001 - there is no other way to see it
-    if conflict is not None and "nothing" not in conflict.__visit_name__:
-        raise UnsealedWriteError(
-            f"expected an INSERT into {model.name} without an update on conflict, found one, which "
-            "would put this row's envelope into another row; load the row and assign its fields"
-        )
+    _refuse_conflict(model, updated_on_conflict(statement))
     parameters = execution.parameters
     if not parameters:
         return  # then the sealed column has no value, and its default refuses
@@ -120,6 +116,24 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
     rows = [parameters] if isinstance(parameters, Mapping) else parameters
     seal = _RowSealer(keys, model, _connection(execution, model))
     execution.parameters = [seal(row) for row in rows]
+
+
+def _refuse_conflict(model: SealedModel, names: Sequence[str]) -> None:
+    """A row that is there already keeps its envelopes, and what they are bound to."""
+    sealed = {
+        *model.fields,
+        *(name for field in model.fields.values() for name in field.index_columns),
+        *(group.column for group in model.groups.values()),
+        *(group.version_column for group in model.groups.values()),
+        *(model.owner, *model.key),
+    }
+    refuse_named_plaintext(model, set(names))
+    if found := sorted(sealed.intersection(names)):
+        raise UnsealedWriteError(
+            f"expected an INSERT into {model.name} that updates on conflict only what is not "
+            f"sealed, found {', '.join(found)}, of which the row that is there already has its "
+            "own envelope; load the row and assign its fields"
+        )
 
 
 def _dialect(execution: ORMExecuteState) -> str:
