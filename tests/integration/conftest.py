@@ -149,6 +149,7 @@ def mariadb_url(needs: Callable[[str], None]) -> Iterator[str]:
                 f"--pid-file={folder / 'pid'}", f"--port={port}", "--skip-networking=0",
                 "--bind-address=127.0.0.1", "--skip-name-resolve",
                 f"--init-file={folder / 'users'}", "--innodb-flush-log-at-trx-commit=0",
+                "--log-bin=changes", "--server-id=1", f"--tmpdir={folder}",
             ]  # fmt: skip
             server = subprocess.Popen(
                 command, stdout=log, stderr=log, user=server_user, cwd=folder, env=_PLAIN
@@ -375,7 +376,8 @@ def _initialise_mariadb(folder: Path, password: str, server_user: str | None) ->
             "--auth-root-authentication-method=normal", "--skip-test-db",
         ],
         capture_output=True, user=server_user, cwd=folder, check=False,
-        env={**_PLAIN, "PATH": f"{_PLAIN['PATH']}:/usr/sbin"},
+        # A folder for temporary tables of its own: their names hold no more than a process id.
+        env={**_PLAIN, "PATH": f"{_PLAIN['PATH']}:/usr/sbin", "TMPDIR": str(folder)},
     )  # fmt: skip
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,11 +21,14 @@ from assay.database import (
     SqlDataKeyTable,
     StorageUnreachableError,
     count_rows,
+    leaky_table,
+    mariadb_files,
     open_engine,
     raw_rows,
     real_tables,
     storage_files,
 )
+from assay.database.mariadb_files import flush_mariadb
 from assay.keys import Keyring, MemoryKeyService
 
 ROWS = DataKeyClass.ROWS
@@ -99,8 +105,89 @@ def test_tables_and_rows(engine: sa.Engine) -> None:
     assert not [table for table in real_tables(engine) if table.startswith("mysql.")]
     assert count_rows(engine, name) == 1
     assert next(raw_rows(engine, name, ["owner", "key_id"])) == ("tenant-1", bytes(range(16)))
-    with pytest.raises(StorageUnreachableError, match="mariadb"):
+
+
+def raw(engine: sa.Engine) -> dict[str, bytes]:
+    found = {}
+    for path in storage_files(engine).files:
+        try:
+            found[path.name] = path.read_bytes()
+        except FileNotFoundError:  # a server removes files at any time
+            continue
+    return found
+
+
+def test_the_raw_files_hold_what_the_tables_hold(engine: sa.Engine) -> None:
+    value = f"canary-{secrets.token_hex(8)}"
+    with leaky_table(engine, [value]):
+        places = {name for name, content in raw(engine).items() if value.encode() in content}
+    assert {"assay_leak_control.ibd", "ib_logfile0"} <= places
+    assert [name for name in places if name.startswith("changes.0")]  # the binary log
+    assert "assay_leak_control" not in real_tables(engine)
+
+
+def test_pages_are_written_where_the_server_has_no_word_for_it(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "SELECT @@innodb_max_dirty_pages_pct, @@innodb_max_dirty_pages_pct_lwm"
+    with engine.connect() as connection:
+        before = connection.execute(sa.text(settings)).one()
+        execute = connection.execute
+
+        def older(statement: sa.TextClause) -> sa.CursorResult[Any]:
+            known = str(statement).replace("innodb_log_checkpoint_now", "innodb_not_known")
+            return execute(sa.text(known))
+
+        monkeypatch.setattr(connection, "execute", older)
+        connection.exec_driver_sql("CREATE TABLE changed AS SELECT seq FROM seq_1_to_50000")
+        dirty = sa.text("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
+        assert int(execute(dirty).one()[1]) > 0
+        flush_mariadb(connection)
+        assert int(execute(dirty).one()[1]) == 0
+        assert execute(sa.text(settings)).one() == before
+
+
+def test_files_of_another_server_are_refused(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SqlDataKeyTable(engine).add(KEY)
+    variable = mariadb_files._variable
+
+    def elsewhere(connection: sa.Connection, name: str) -> str | None:
+        return str(tmp_path) if name == "datadir" else variable(connection, name)
+
+    home = Path(str(elsewhere_home(engine)))
+    (table,) = (path for path in storage_files(engine).files if path.name.startswith(KEY_TABLE_NAME)
+                and path.suffix == ".ibd" and engine.url.database in str(path))  # fmt: skip
+    monkeypatch.setattr(mariadb_files, "_variable", elsewhere)
+    with pytest.raises(StorageUnreachableError, match="none of them"):
         storage_files(engine)
+    other = tmp_path / table.relative_to(home)
+    other.parent.mkdir()
+    other.write_bytes(bytes(100))
+    with pytest.raises(StorageUnreachableError, match="another server's"):
+        storage_files(engine)
+
+
+def elsewhere_home(engine: sa.Engine) -> str:
+    with engine.connect() as connection:
+        return str(connection.scalar(sa.text("SELECT @@datadir")))
+
+
+def test_a_user_without_rights_is_told_which_are_missing(engine: sa.Engine) -> None:
+    SqlDataKeyTable(engine).add(KEY)
+    name = engine.url.database
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE USER plain@'127.0.0.1' IDENTIFIED BY 'x'")
+        connection.exec_driver_sql(f"GRANT ALL ON {name}.* TO plain@'127.0.0.1'")
+    plain = open_engine(engine.url.set(username="plain", password="x").render_as_string(False))
+    try:
+        with pytest.raises(StorageUnreachableError, match="SUPER"):
+            storage_files(plain)
+    finally:
+        plain.dispose()
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP USER plain@'127.0.0.1'")
 
 
 def test_a_refused_login_shows_no_password(mariadb_url: str) -> None:

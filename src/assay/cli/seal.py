@@ -61,6 +61,13 @@ FreshHours = Annotated[
 WithoutSearch = Annotated[
     bool, typer.Option("--without-search", help="The raw files cannot be read from here.")
 ]
+PurgeBinaryLogs = Annotated[
+    bool,
+    typer.Option(
+        "--purge-binary-logs",
+        help="On MariaDB, delete the binary logs of the whole server, which hold the plaintext.",
+    ),
+]
 _FOLDER = Path("migrations/versions")
 _ASSUMED_ROWS_PER_SECOND = 1000.0
 
@@ -246,6 +253,7 @@ def contract(  # noqa: PLR0913, PLR0917 - each is an option with a name
     version_table: VersionTable = "alembic_version",
     fresh_hours: FreshHours = 24,
     without_search: WithoutSearch = False,
+    purge_binary_logs: PurgeBinaryLogs = False,
     as_json: AsJson = False,
 ) -> int:
     """Drop the columns in the clear, rewrite what held them, and search the raw files.
@@ -269,7 +277,7 @@ def contract(  # noqa: PLR0913, PLR0917 - each is an option with a name
     )
 
     search = None if without_search else assemble.search_storage
-    terms = Terms(timedelta(hours=fresh_hours), search)
+    terms = Terms(timedelta(hours=fresh_hours), search, binary_logs=purge_binary_logs)
     with (
         shown_progress("Verifying", as_json=as_json) as progress,
         assemble.open_adoption(programme, store) as adoption,

@@ -6,8 +6,8 @@ to be there. So a table with a column in the clear is made, filled, searched for
 The values stand in the table's own file and in the write-ahead log, where there is one.
 
 On SQLite the values are overwritten (``secure_delete``) and the write-ahead log is emptied, so
-nothing of them stays in the files. On PostgreSQL they stay in the write-ahead log until its files
-are recycled: take fresh random values for each test.
+nothing of them stays in the files. On PostgreSQL and MariaDB they stay in the write-ahead log until
+its files are recycled: take fresh random values for each test.
 
 Example:
     >>> with leaky_table(engine, ["canary-3f9ac0"]):      # doctest: +SKIP
@@ -25,8 +25,8 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
-    String,
     Table,
+    Text,
     delete,
     insert,
     text,
@@ -43,7 +43,7 @@ _TABLE = Table(
     LEAK_TABLE_NAME,
     MetaData(),
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("value", String, nullable=False),
+    Column("value", Text, nullable=False),
 )
 
 
@@ -55,12 +55,13 @@ def leaky_table(engine: Engine, values: Sequence[str]) -> Iterator[None]:
     then one of them does not find its control, which is an error and never a pass.
 
     Args:
-        engine: of SQLite or PostgreSQL.
+        engine: of SQLite, PostgreSQL or MariaDB.
         values: fresh and random; at least one.
 
     Raises:
         DatabaseError: the table cannot be made, or not be removed.
-        StorageUnreachableError: the server refuses to write it to its files (CHECKPOINT).
+        StorageUnreachableError: the server refuses to write it to its files (CHECKPOINT, or
+            SUPER on MariaDB).
     """
     if not values:
         raise DatabaseError("expected at least one value for the leak control, found none")

@@ -3,7 +3,8 @@
 SQLite: the main file, its write-ahead log, shared memory and journals, and those of attached
 databases. PostgreSQL: every file under the server's data directory (``base``, ``global``,
 ``pg_wal``, …) and its tablespaces, after a CHECKPOINT, so that what is in memory is on the disk
-as well. That this directory is the server's own is proven by its system identifier.
+as well. That this directory is the server's own is proven by its system identifier. MariaDB: see
+`assay.database.mariadb_files`.
 
 An empty list is never returned: a search of nothing finds nothing.
 
@@ -25,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from assay.database.errors import StorageUnreachableError
 from assay.database.failures import named_errors, said_by_driver
+from assay.database.mariadb_files import flush_mariadb, mariadb_files
 
 _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
@@ -34,7 +36,7 @@ class StorageFiles:
     """Where a database keeps its data.
 
     Attributes:
-        dialect: "sqlite" or "postgresql".
+        dialect: "sqlite", "postgresql" or "mariadb".
         files: every file, sorted, never empty; a server may add and remove some at any time.
         explanation: one sentence: which files these are.
     """
@@ -51,12 +53,12 @@ def storage_files(engine: Engine) -> StorageFiles:
         StorageUnreachableError: the files are elsewhere, cannot be read, or there are none.
         DatabaseUnreachableError: the database does not answer.
     """
-    finders = {"sqlite": _sqlite, "postgresql": _postgresql}
+    finders = {"sqlite": _sqlite, "postgresql": _postgresql, "mariadb": _mariadb}
     find = finders.get(engine.dialect.name)
     if find is None:
         raise StorageUnreachableError(
-            f"expected SQLite or PostgreSQL, found {engine.dialect.name}, of whose files nothing "
-            "is known"
+            f"expected SQLite, PostgreSQL or MariaDB, found {engine.dialect.name}, of whose files "
+            "nothing is known"
         )
     found = find(engine)
     if not found.files:
@@ -70,18 +72,21 @@ def storage_files(engine: Engine) -> StorageFiles:
 
 
 def checkpoint(engine: Engine) -> None:
-    """Have PostgreSQL write what it holds in memory to its files; other databases need none.
+    """Have a server write what it holds in memory to its files; SQLite needs none.
 
     Raises:
         StorageUnreachableError: the server refuses.
     """
-    if engine.dialect.name != "postgresql":
+    if engine.dialect.name == "sqlite":
         return
     with (
         named_errors("ask for a checkpoint"),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
-        _ask(connection, "CHECKPOINT", "run CHECKPOINT (role pg_checkpoint)")
+        if engine.dialect.name == "postgresql":
+            _ask(connection, "CHECKPOINT", "run CHECKPOINT (role pg_checkpoint)")
+        else:
+            flush_mariadb(connection)
 
 
 def _sqlite(engine: Engine) -> StorageFiles:
@@ -124,6 +129,17 @@ def _postgresql(engine: Engine) -> StorageFiles:
         "after a CHECKPOINT."
     )
     return StorageFiles("postgresql", files, explanation)
+
+
+def _mariadb(engine: Engine) -> StorageFiles:
+    checkpoint(engine)
+    with named_errors("find the server's files"), engine.connect() as connection:
+        files = tuple(sorted(mariadb_files(connection, _walk)))
+    explanation = (
+        "Every file under the server's data directory, tablespaces, redo, undo and binary logs "
+        "included, after every changed page was written."
+    )
+    return StorageFiles("mariadb", files, explanation)
 
 
 def _ask(connection: object, statement: str, what: str) -> str:

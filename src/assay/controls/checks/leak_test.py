@@ -253,7 +253,7 @@ def _holds_bytes(path: Path) -> bool:
 
 def _part_of_database(file_name: str) -> str:
     """Which of the two places that a row is written to a database's file belongs to."""
-    is_log = file_name.endswith("-wal") or re.fullmatch(r"[0-9A-F]{24}", file_name)
+    is_log = re.fullmatch(r".*-wal|[0-9A-F]{24}|ib_logfile\d+", file_name)
     return "a row in the write-ahead log" if is_log else _A_TABLE
 
 

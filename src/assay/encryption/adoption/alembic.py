@@ -96,7 +96,9 @@ def write_migration(folder: Path, steps: Steps) -> Migration:
 
 def find_migration(folder: Path, slug: str) -> Migration | None:
     """The migration of a slug, when the folder has it."""
-    found = sorted(folder.glob(f"*_{slug}.py"))
+    found = sorted(
+        path for path in folder.glob("*.py") if path.name.partition("_")[2] == f"{slug}.py"
+    )
     if not found:
         return None
     revision = _REVISION.search(found[0].read_text(encoding="utf-8"))
@@ -140,6 +142,8 @@ def apply_migration(engine: Engine, migration: Migration, version_table: str) ->
                 driver.isolation_level = None
                 driver.execute("PRAGMA foreign_keys = OFF")
                 driver.execute("BEGIN IMMEDIATE")
+            elif engine.dialect.name == "mariadb":
+                connection.detach()  # it is closed, and gives up its locks, wherever it stops
             environment.configure(connection=connection, version_table=version_table)
             with environment.begin_transaction():
                 environment.run_migrations()
@@ -150,7 +154,12 @@ def apply_migration(engine: Engine, migration: Migration, version_table: str) ->
             "apply your other migrations, or name the table of versions"
         ) from exc
     except DatabaseError as exc:
-        raise MigrationError(f"the migration {migration.path.name} was taken back: {exc}") from exc
+        became = (
+            "stopped half-way; apply it again, which goes on from there"
+            if engine.dialect.name == "mariadb"
+            else "was taken back"
+        )
+        raise MigrationError(f"the migration {migration.path.name} {became}: {exc}") from exc
 
 
 def _scripts(folder: Path) -> ScriptDirectory:
@@ -172,7 +181,7 @@ def _head(folder: Path) -> str | None:
 
 def _render(steps: Steps, revision: str, head: str | None) -> str:
     lines = [
-        f'"""{steps.title}"""',
+        f'"""{_in_a_docstring(steps.title)}"""',
         "",
         "from alembic import op",
         "from sqlalchemy import text",
@@ -181,6 +190,11 @@ def _render(steps: Steps, revision: str, head: str | None) -> str:
         f"down_revision = {json.dumps(head) if head else None}",
         "branch_labels = None",
         "depends_on = None",
+        "",
+        "",
+        "def run(statement: str) -> None:",
+        '    as_it_is = {"no_parameters": True}',
+        "    op.get_bind().exec_driver_sql(statement, execution_options=as_it_is)",
         "",
         "",
         "def upgrade() -> None:",
@@ -205,7 +219,7 @@ def _render(steps: Steps, revision: str, head: str | None) -> str:
         lines += [f"        {call}" for call in calls]
         lines += [
             "    for trigger in triggers:  # they went with the table that was rebuilt",
-            "        op.get_bind().exec_driver_sql(trigger)",
+            "        run(trigger)",
         ]
     in_block = steps.outside and steps.dialect == "postgresql"
     if in_block:
@@ -219,6 +233,10 @@ def _render(steps: Steps, revision: str, head: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _in_a_docstring(sentence: str) -> str:
+    return json.dumps(sentence, ensure_ascii=False)[1:-1]
+
+
 def _refuse_other_dialect(dialect: str) -> list[str]:
     return [
         f'    if op.get_bind().dialect.name != "{dialect}":',
@@ -227,8 +245,8 @@ def _refuse_other_dialect(dialect: str) -> list[str]:
 
 
 def _execute(statement: str) -> list[str]:
-    """A statement as a call; colons are no parameters, as the driver gets it as it is."""
+    """A statement as a call; neither colons nor percent signs in it are parameters."""
     if "\n" not in statement:
-        return [f"    op.get_bind().exec_driver_sql({statement!r})"]
+        return [f"    run({statement!r})"]
     body = [f"        {line!r}" for line in statement.splitlines(keepends=True)]
-    return ["    op.get_bind().exec_driver_sql(", *body, "    )"]
+    return ["    run(", *body, "    )"]

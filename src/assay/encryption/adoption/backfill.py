@@ -169,7 +169,7 @@ def _reading(part: Part, dialect: str, first: bool) -> Select[Any]:
             *(column.label(f"f{at}") for at, column in enumerate(part.plaintext.values())),
             *held_columns(part, dialect),
         )
-        .where(part.envelope.is_(None), within_parameters(part, first=first))
+        .where(part.envelope.is_(None), within_parameters(part, dialect, first=first))
         .order_by(*part.keys)
     )
 

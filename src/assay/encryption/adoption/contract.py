@@ -21,8 +21,10 @@ from sqlalchemy import Connection, Engine, String, column, func, inspect, select
 from assay.database.failures import named_errors
 from assay.encryption.adoption.alembic import Steps
 from assay.encryption.adoption.expand import slug
+from assay.encryption.adoption.mariadb_columns import WAIT_SECONDS, alter_table
+from assay.encryption.adoption.names import dialect_called, quoted, schema_prefix, table_name
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.triggers import drop_trigger, quoted, table_name
+from assay.encryption.adoption.triggers import drop_trigger
 
 _SHORTEST = 12
 """Characters; a shorter value may stand in a file by coincidence."""
@@ -99,22 +101,9 @@ class ContractReport:
 def contraction(part: Part, connection: Connection) -> Steps:
     """The migration that drops a part's columns in the clear."""
     dialect = connection.dialect.name
-    name = table_name(part, dialect)
-    envelope = quoted(str(part.envelope.name), dialect)
-    upgrade = ["SET LOCAL lock_timeout = '5s'"] if dialect == "postgresql" else []
-    upgrade += drop_trigger(part, dialect)
-    rebuild: dict[tuple[str | None, str], Sequence[str]] = {}
-    if dialect == "postgresql":
-        upgrade.append(f"ALTER TABLE {name} ALTER COLUMN {envelope} SET NOT NULL")
-        upgrade += [
-            f"ALTER TABLE {name} DROP COLUMN {quoted(clear, dialect)}"
-            for clear in part.clear_columns
-        ]
-    else:
-        upgrade += _drop_sqlite_indexes(part, connection)
-        calls = [f"batch.drop_column({clear!r})" for clear in part.clear_columns]
-        calls.append(f"batch.alter_column({str(part.envelope.name)!r}, nullable=False)")
-        rebuild[part.table.schema, part.table.name] = calls
+    makers = {"postgresql": _on_postgresql, "mariadb": _on_mariadb, "sqlite": _on_sqlite}
+    dialect_called(dialect)
+    upgrade, rebuild = makers[dialect](part, connection)
     return Steps(
         slug=slug(part, "assay_contract"),
         title=f"Drop the columns of {part.name} that stand in the clear.",
@@ -124,6 +113,59 @@ def contraction(part: Part, connection: Connection) -> Steps:
         rebuild=rebuild,
         irreversible="the plaintext is gone; that is what this migration is for",
     )
+
+
+_Rebuild = dict[tuple[str | None, str], Sequence[str]]
+
+
+def _on_postgresql(part: Part, _connection: Connection) -> tuple[list[str], _Rebuild]:
+    dialect, name = "postgresql", table_name(part, "postgresql")
+    envelope = quoted(str(part.envelope.name), dialect)
+    return [
+        "SET LOCAL lock_timeout = '5s'",
+        *drop_trigger(part, dialect),
+        f"ALTER TABLE {name} ALTER COLUMN {envelope} SET NOT NULL",
+        *(
+            f"ALTER TABLE {name} DROP COLUMN {quoted(clear, dialect)}"
+            for clear in part.clear_columns
+        ),
+    ], {}
+
+
+def _on_mariadb(part: Part, connection: Connection) -> tuple[list[str], _Rebuild]:
+    """One lock around all of it: without the trigger, and with the columns, nobody writes."""
+    dialect, name = "mariadb", table_name(part, "mariadb")
+    envelope = part.envelope
+    changes = [
+        *(f"DROP INDEX IF EXISTS {each}" for each in _indexes_over(part, connection)),
+        *(f"DROP COLUMN IF EXISTS {quoted(clear, dialect)}" for clear in part.clear_columns),
+        f"MODIFY COLUMN {quoted(str(envelope.name), dialect)} "
+        f"{envelope.type.compile(dialect_called(dialect))} NOT NULL",
+    ]
+    return [
+        f"LOCK TABLES {name} WRITE WAIT {WAIT_SECONDS}",
+        *drop_trigger(part, dialect),
+        alter_table(part, changes),
+        "UNLOCK TABLES",
+    ], {}
+
+
+def _on_sqlite(part: Part, connection: Connection) -> tuple[list[str], _Rebuild]:
+    calls = [f"batch.drop_column({clear!r})" for clear in part.clear_columns]
+    calls.append(f"batch.alter_column({str(part.envelope.name)!r}, nullable=False)")
+    schema = schema_prefix(part, "sqlite")
+    return [
+        *drop_trigger(part, "sqlite"),
+        # SQLite drops no column that an index names.
+        *(f"DROP INDEX {schema}{each}" for each in _indexes_over(part, connection)),
+    ], {(part.table.schema, part.table.name): calls}
+
+
+def _indexes_over(part: Part, connection: Connection) -> list[str]:
+    """The quoted names of the indexes that name a column in the clear."""
+    found = inspect(connection).get_indexes(part.table.name, part.table.schema)
+    clear, dialect = set(part.clear_columns), connection.dialect.name
+    return [quoted(str(i["name"]), dialect) for i in found if clear & set(i["column_names"])]
 
 
 def clear_columns_there(part: Part, connection: Connection) -> list[str]:
@@ -160,15 +202,3 @@ def sample(part: Part, engine: Engine) -> list[str]:
 
 def _keys(part: Part) -> list[Any]:
     return [column(str(key.name)) for key in part.keys]
-
-
-def _drop_sqlite_indexes(part: Part, connection: Connection) -> list[str]:
-    """SQLite drops no column that an index names."""
-    found = inspect(connection).get_indexes(part.table.name, part.table.schema)
-    clear = set(part.clear_columns)
-    schema = f"{quoted(part.table.schema, 'sqlite')}." if part.table.schema else ""
-    return [
-        f"DROP INDEX {schema}{quoted(str(index['name']), 'sqlite')}"
-        for index in found
-        if clear & set(index["column_names"])
-    ]

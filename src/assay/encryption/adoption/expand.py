@@ -3,7 +3,8 @@
 The migration adds nullable columns, which takes no time; lets the columns in the clear be NULL,
 so that code which only seals can insert; and makes the trigger. On PostgreSQL all of this is one
 transaction that waits at most five seconds for the table, and the indexes are built afterwards
-without locking it. SQLite rebuilds the table when a column in the clear is NOT NULL.
+without locking it. On MariaDB each statement is a transaction, and can be run again. SQLite
+rebuilds the table when a column in the clear is NOT NULL.
 
 Example:
     >>> expansion([part], engine.dialect.name, nullable)             # doctest: +SKIP
@@ -15,27 +16,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.dialects import registry
 from sqlalchemy.schema import CreateIndex
 
 from assay.encryption.adoption.alembic import Steps
 from assay.encryption.adoption.errors import AdoptionBlockedError, NotExpandedError
-from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.triggers import (
-    create_trigger,
-    drop_trigger,
-    has_trigger,
+from assay.encryption.adoption.mariadb_columns import (
+    alter_table,
+    definitions,
+    modify,
+    without_not_null,
+)
+from assay.encryption.adoption.names import (
+    dialect_called,
+    file_word,
     quoted,
+    schema_prefix,
     table_name,
 )
+from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.triggers import create_trigger, drop_trigger, has_trigger
 
-_DIALECTS: Mapping[str, Any] = {name: registry.load(name)() for name in ("postgresql", "sqlite")}
+_EXPAND = "assay_expand"
 
 
 def slug(part: Part, step: str) -> str:
     """How the migration of a step is called."""
-    plain = "".join(char if char.isalnum() else "_" for char in part.name)
-    return f"{step}_{plain.lower()}"
+    return f"{step}_{file_word(part.name)}"
 
 
 def expansion(part: Part, connection: Connection) -> Steps:
@@ -46,41 +52,77 @@ def expansion(part: Part, connection: Connection) -> Steps:
             the sealed columns already; or the database has no triggers that are known here.
     """
     dialect = connection.dialect.name
+    dialect_called(dialect)
     columns = columns_of(connection, part)
     _refuse_unfit(part, columns)
-    table = table_name(part, dialect)
-    upgrade = ["SET LOCAL lock_timeout = '5s'"] if dialect == "postgresql" else []
-    upgrade += [
-        f"ALTER TABLE {table} ADD COLUMN {quoted(str(column.name), dialect)} "
-        f"{column.type.compile(_DIALECTS[dialect])}"
-        for column in part.sealed_columns
-    ]
     strict = [name for name in part.clear_columns if not columns[name]["nullable"]]
-    trigger = create_trigger(part, dialect)
-    rebuild: dict[tuple[str | None, str], Sequence[str]] = {}
-    outside: list[str] = []
-    if dialect == "postgresql":
-        upgrade += [
-            f"ALTER TABLE {table} ALTER COLUMN {quoted(name, dialect)} DROP NOT NULL"
-            for name in strict
-        ]
-        upgrade += trigger
-        outside += _make_indexes(part, dialect)
-    elif strict:
-        # The rebuilt table has lost its triggers, so ours is made afterwards.
-        calls = [f"batch.alter_column({name!r}, nullable=True)" for name in strict]
-        rebuild[part.table.schema, part.table.name] = calls
-        outside += [*_make_indexes(part, dialect), *trigger]
-    else:
-        upgrade += [*_make_indexes(part, dialect), *trigger]
+    makers = {"postgresql": _on_postgresql, "mariadb": _on_mariadb, "sqlite": _on_sqlite}
+    return makers[dialect](part, strict, connection)
+
+
+def _on_postgresql(part: Part, strict: Sequence[str], _connection: Connection) -> Steps:
+    dialect, table = "postgresql", table_name(part, "postgresql")
+    names = [quoted(name, dialect) for name in strict]
     return Steps(
-        slug=slug(part, "assay_expand"),
-        title=f"Prepare {part.name} for sealing: columns, indexes, trigger.",
+        slug=slug(part, _EXPAND),
+        title=_title(part),
         dialect=dialect,
-        upgrade=upgrade,
-        downgrade=_way_back(part, dialect, strict),
-        outside=outside,
-        rebuild=rebuild,
+        upgrade=[
+            "SET LOCAL lock_timeout = '5s'",
+            *(f"ALTER TABLE {table} {each}" for each in _additions(part, dialect)),
+            *(f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL" for name in names),
+            *create_trigger(part, dialect),
+        ],
+        outside=_make_indexes(part, dialect),
+        downgrade=[
+            *drop_trigger(part, dialect),
+            *(f"DROP INDEX IF EXISTS {each}" for each in _index_names(part, dialect)),
+            *(f"ALTER TABLE {table} {each}" for each in _removals(part, dialect)),
+            *(f"ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL" for name in names),
+        ],
+    )
+
+
+def _on_mariadb(part: Part, strict: Sequence[str], connection: Connection) -> Steps:
+    dialect, table = "mariadb", table_name(part, "mariadb")
+    there = definitions(connection, part)
+    loosened = [modify(name, without_not_null(there[name])) for name in strict]
+    tightened = [modify(name, there[name]) for name in strict]
+    return Steps(
+        slug=slug(part, _EXPAND),
+        title=_title(part),
+        dialect=dialect,
+        upgrade=[
+            alter_table(part, [*_additions(part, dialect), *loosened]),
+            *_make_indexes(part, dialect),
+            *create_trigger(part, dialect),
+        ],
+        downgrade=[
+            *drop_trigger(part, dialect),
+            *(f"DROP INDEX IF EXISTS {each} ON {table}" for each in _index_names(part, dialect)),
+            alter_table(part, [*_removals(part, dialect), *tightened]),
+        ],
+    )
+
+
+def _on_sqlite(part: Part, strict: Sequence[str], _connection: Connection) -> Steps:
+    dialect, table = "sqlite", table_name(part, "sqlite")
+    upgrade = [f"ALTER TABLE {table} {each}" for each in _additions(part, dialect)]
+    made = [*_make_indexes(part, dialect), *create_trigger(part, dialect)]
+    calls = [f"batch.alter_column({name!r}, nullable=True)" for name in strict]
+    return Steps(
+        slug=slug(part, _EXPAND),
+        title=_title(part),
+        dialect=dialect,
+        # A rebuilt table has lost its triggers, so ours is made afterwards.
+        upgrade=upgrade if strict else [*upgrade, *made],
+        outside=made if strict else (),
+        rebuild={(part.table.schema, part.table.name): calls} if strict else {},
+        downgrade=[
+            *drop_trigger(part, dialect),
+            *(f"DROP INDEX {each}" for each in _index_names(part, dialect)),
+            *(f"ALTER TABLE {table} {each}" for each in _removals(part, dialect)),
+        ],
     )
 
 
@@ -140,9 +182,42 @@ def _refuse_unfit(part: Part, columns: Mapping[str, Any]) -> None:
         )
 
 
+def _title(part: Part) -> str:
+    return f"Prepare {part.name} for sealing: columns, indexes, trigger."
+
+
+def _additions(part: Part, dialect: str) -> list[str]:
+    """Where a migration may have been stopped half-way, it can be applied again."""
+    again = "" if dialect == "sqlite" else "IF NOT EXISTS "
+    return [
+        f"ADD COLUMN {again}{quoted(str(column.name), dialect)} "
+        f"{column.type.compile(dialect_called(dialect))}"
+        for column in part.sealed_columns
+    ]
+
+
+def _removals(part: Part, dialect: str) -> list[str]:
+    again = "" if dialect == "sqlite" else "IF EXISTS "
+    return [
+        f"DROP COLUMN {again}{quoted(str(column.name), dialect)}"
+        for column in reversed(part.sealed_columns)
+    ]
+
+
+def _index_names(part: Part, dialect: str) -> list[str]:
+    schema = "" if dialect == "mariadb" else schema_prefix(part, dialect)
+    names = (*(str(i.name) for i in part.indexes_to_make(dialect)), *part.unique_to_make)
+    return [schema + quoted(name, dialect) for name in names]
+
+
 def _make_indexes(part: Part, dialect: str) -> list[str]:
+    """The statements that make the indexes.
+
+    PostgreSQL keeps an index that was being built when its builder was killed, and marks it as not
+    valid: it is made anew.
+    """
     made = [
-        " ".join(str(CreateIndex(index).compile(dialect=_DIALECTS[dialect])).split())
+        str(CreateIndex(index).compile(dialect=dialect_called(dialect))).strip()
         for index in part.indexes_to_make(dialect)
     ]
     made += [
@@ -150,28 +225,16 @@ def _make_indexes(part: Part, dialect: str) -> list[str]:
         f"({', '.join(quoted(column, dialect) for column in columns)})"
         for name, columns in part.unique_to_make.items()
     ]
-    if dialect != "postgresql":
+    if dialect == "sqlite":
         return made
+    if dialect == "mariadb":
+        return [each.replace("INDEX ", "INDEX IF NOT EXISTS ", 1) for each in made]
+    names = _index_names(part, dialect)
     return [
-        statement.replace("INDEX ", "INDEX CONCURRENTLY IF NOT EXISTS ", 1) for statement in made
+        statement
+        for name, each in zip(names, made, strict=True)
+        for statement in (
+            f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
+            each.replace("INDEX ", "INDEX CONCURRENTLY ", 1),
+        )
     ]
-
-
-def _way_back(part: Part, dialect: str, strict: Sequence[str]) -> list[str]:
-    table = table_name(part, dialect)
-    schema = f"{quoted(part.table.schema, dialect)}." if part.table.schema else ""
-    back = drop_trigger(part, dialect)
-    back += [
-        f"DROP INDEX {schema}{quoted(name, dialect)}"
-        for name in (*(str(i.name) for i in part.indexes_to_make(dialect)), *part.unique_to_make)
-    ]
-    back += [
-        f"ALTER TABLE {table} DROP COLUMN {quoted(str(column.name), dialect)}"
-        for column in reversed(part.sealed_columns)
-    ]
-    if dialect == "postgresql":
-        back += [
-            f"ALTER TABLE {table} ALTER COLUMN {quoted(name, dialect)} SET NOT NULL"
-            for name in strict
-        ]
-    return back

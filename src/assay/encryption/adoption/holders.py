@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Inspector, bindparam, inspect, text
 
+from assay.encryption.adoption.names import quoted, table_name, trigger_name
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.triggers import table_name, trigger_name
 
 _VIEWS = """
 SELECT DISTINCT r.oid::regclass::text FROM pg_catalog.pg_depend d
@@ -43,6 +43,51 @@ _OTHERS = (
 )
 """Kinds of holders on PostgreSQL, and the statement that names them."""
 
+_DEPENDENTS = """
+SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a
+ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.refobjid = CAST(:table AS regclass) AND a.attname IN :columns AND d.deptype = 'n'
+AND d.classid NOT IN ('pg_rewrite'::regclass, 'pg_constraint'::regclass) ORDER BY 1"""
+"""Generated columns, policies, triggers of columns, functions: DROP COLUMN refuses to take them."""
+
+_ON_MARIADB = (
+    (
+        "trigger",
+        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :table "
+        "AND event_object_schema = coalesce(:schema, database()) AND trigger_name != :ours "
+        "ORDER BY 1",
+    ),
+    (
+        "full-text index",
+        "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_name = :table "
+        "AND table_schema = coalesce(:schema, database()) AND index_type = 'FULLTEXT' "
+        "AND column_name IN :columns ORDER BY 1",
+    ),
+    (
+        "statistics in mysql.column_stats of",
+        "SELECT DISTINCT column_name FROM mysql.column_stats WHERE table_name = :table "
+        "AND db_name = coalesce(:schema, database()) AND column_name IN :columns ORDER BY 1",
+    ),
+    ("binary log", "SELECT @@log_bin_basename FROM (SELECT 1) one WHERE @@log_bin"),
+    ("general log", "SELECT @@general_log_file FROM (SELECT 1) one WHERE @@general_log"),
+    ("slow query log", "SELECT @@slow_query_log_file FROM (SELECT 1) one WHERE @@slow_query_log"),
+)
+"""Kinds of holders on MariaDB, and the statement that names them."""
+
+_ALL_OF_MARIADB = """
+SELECT 'view', table_name, view_definition FROM information_schema.views
+WHERE table_schema = coalesce(:schema, database())
+UNION ALL
+SELECT 'check constraint', constraint_name, check_clause FROM information_schema.check_constraints
+WHERE table_name = :table AND constraint_schema = coalesce(:schema, database())
+UNION ALL
+SELECT 'generated column', column_name, generation_expression FROM information_schema.columns
+WHERE table_name = :table AND table_schema = coalesce(:schema, database())
+AND generation_expression IS NOT NULL
+ORDER BY 1, 2"""
+"""What may name a column: its kind, its name, its text with each name in backticks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -62,10 +107,8 @@ class Holder:
 def holders(part: Part, connection: Connection) -> list[Holder]:
     """Everything that holds or reads a part's columns in the clear, as far as it can be seen."""
     found = [*_of_every_database(part, inspect(connection))]
-    if connection.dialect.name == "postgresql":
-        found += _of_postgresql(part, connection)
-    else:
-        found += _of_sqlite(part, connection)
+    others = {"postgresql": _of_postgresql, "mariadb": _of_mariadb, "sqlite": _of_sqlite}
+    found += others[connection.dialect.name](part, connection)
     return found
 
 
@@ -100,20 +143,73 @@ _FOREIGN_KEY = "a sealed value cannot be referred to; refer to the primary key i
 _VIEW = "the column cannot be dropped while a view reads it; change or drop the view"
 
 
+_DEPENDENT = "the column cannot be dropped while this depends on it; change or drop it"
+_SILENT = (
+    "what it does to {column} starts no trigger on MariaDB, so envelopes would go stale; make it "
+    "ON UPDATE RESTRICT ON DELETE RESTRICT while the table is on its way"
+)
+
+
 def _is_kept_unique(part: Part) -> bool:
     return bool(part.unique_to_make)
 
 
 def _of_postgresql(part: Part, connection: Connection) -> Iterator[Holder]:
-    given: dict[str, Any] = {"table": table_name(part, "postgresql"), "ours": trigger_name(part)}
-    views = text(_VIEWS).bindparams(bindparam("columns", expanding=True))
-    names = connection.execute(
-        views, {"table": given["table"], "columns": list(part.clear_columns)}
-    ).scalars()
-    yield from (Holder("view", name, _VIEW) for name in names)
-    for kind, asked in _OTHERS:
-        used = {key: value for key, value in given.items() if f":{key}" in asked}
-        yield from (Holder(kind, name) for name in connection.execute(text(asked), used).scalars())
+    given = {
+        "table": table_name(part, "postgresql"),
+        "ours": trigger_name(part),
+        "columns": part.clear_columns,
+    }
+    for kind, asked, blocks in (
+        ("view", _VIEWS, _VIEW),
+        ("dependent", _DEPENDENTS, _DEPENDENT),
+        *((kind, asked, "") for kind, asked in _OTHERS),
+    ):
+        for name in _names(connection, asked, given):
+            yield Holder(kind, name, blocks)
+
+
+def _names(connection: Connection, asked: str, given: dict[str, Any]) -> list[str]:
+    """What a statement names, given those of the values that it asks for."""
+    wanted: list[Any] = [
+        bindparam(key, list(value) if key == "columns" else value, expanding=key == "columns")
+        for key, value in given.items()
+        if f":{key}" in asked
+    ]
+    return [str(name) for name in connection.execute(text(asked).bindparams(*wanted)).scalars()]
+
+
+def _of_mariadb(part: Part, connection: Connection) -> Iterator[Holder]:
+    schema, clear = part.table.schema, part.clear_columns
+    given: dict[str, Any] = {
+        "table": part.table.name,
+        "schema": schema,
+        "ours": trigger_name(part),
+        "columns": clear,
+    }
+    for kind, asked in _ON_MARIADB:
+        for name in _names(connection, asked, given):
+            yield Holder(kind, name)
+    everything = connection.execute(
+        text(_ALL_OF_MARIADB), {k: given[k] for k in ("table", "schema")}
+    )
+    for kind, name, sql in everything:
+        names_table = kind != "view" or quoted(part.table.name, "mariadb") in sql
+        if names_table and any(quoted(column, "mariadb") in sql for column in clear):
+            yield Holder(kind, name, _VIEW if kind == "view" else _DEPENDENT)
+    yield from _silent_on_mariadb(part, inspect(connection))
+
+
+def _silent_on_mariadb(part: Part, inspector: Inspector) -> Iterator[Holder]:
+    bound = {str(part.owner.name), *(str(key.name) for key in part.keys)}
+    for key in inspector.get_foreign_keys(part.table.name, part.table.schema):
+        columns = sorted(bound & set(key["constrained_columns"]))
+        onupdate, ondelete = (
+            str(key["options"].get(each) or "RESTRICT") for each in ("onupdate", "ondelete")
+        )
+        quiet = {"RESTRICT", "NO ACTION"}
+        if columns and (onupdate not in quiet or ondelete not in quiet | {"CASCADE"}):
+            yield Holder("foreign key", str(key["name"]), _SILENT.format(column=columns[0]))
 
 
 def _of_sqlite(part: Part, connection: Connection) -> Iterator[Holder]:

@@ -19,9 +19,10 @@ from assay.database.failures import named_errors
 from assay.encryption.adoption.errors import AdoptionBlockedError
 from assay.encryption.adoption.expand import columns_of, expansion
 from assay.encryption.adoption.holders import Holder, holders
+from assay.encryption.adoption.names import dialect_called, table_name
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.ranges import count
-from assay.encryption.adoption.triggers import has_trigger, table_name
+from assay.encryption.adoption.triggers import has_trigger
 from assay.encryption.envelope import MINIMUM_BYTES
 
 _SAMPLED_ROWS = 1000
@@ -74,10 +75,11 @@ def plan(part: Part, engine: Engine) -> Plan:
     """Look at a part and its table.
 
     Raises:
-        AdoptionBlockedError: there is no such table.
+        AdoptionBlockedError: there is no such table, or the database is of another kind.
         DatabaseError: the database does not answer.
     """
     with named_errors(f"look at {part.name}"), engine.connect() as connection:
+        dialect_called(engine.dialect.name)
         there = set(columns_of(connection, part))
         rows = count(engine, part)
         expanded = {str(column.name) for column in part.sealed_columns} <= there
@@ -120,6 +122,13 @@ def _table_bytes(part: Part, connection: Connection) -> int:
         asked = "SELECT pg_total_relation_size(CAST(:table AS regclass))"
         given = {"table": table_name(part, "postgresql")}
         return int(connection.execute(text(asked), given).scalar_one())
+    if connection.dialect.name == "mariadb":
+        asked = (
+            "SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables "
+            "WHERE table_name = :table AND table_schema = coalesce(:schema, database())"
+        )
+        place = {"table": part.table.name, "schema": part.table.schema}
+        return int(connection.execute(text(asked), place).scalar_one())
     pages = connection.execute(text("PRAGMA page_count")).scalar_one()
     return int(pages) * int(connection.execute(text("PRAGMA page_size")).scalar_one())
 

@@ -6,6 +6,7 @@ What is done, and needs which rights:
   ``VACUUM FULL`` of the statistics (superuser); each file of the write-ahead log is overwritten by
   switching through all of them, twice, with a checkpoint each time (``pg_switch_wal``,
   ``pg_ls_waldir``, ``CHECKPOINT``: superuser, or those granted).
+- MariaDB: see `assay.encryption.adoption.purge_mariadb`.
 - SQLite: ``VACUUM`` with ``secure_delete``, and the write-ahead log is emptied.
 
 What no command on the server reaches is named in `Purged.remains`: backups, archived logs,
@@ -30,8 +31,9 @@ from sqlalchemy.exc import DBAPIError
 
 from assay.database.failures import said_by_driver
 from assay.encryption.adoption.errors import PurgeError
+from assay.encryption.adoption.names import run_as_it_is, table_name
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.triggers import table_name
+from assay.encryption.adoption.purge_mariadb import purge_mariadb
 
 _ROUNDS = 2
 _MOST_SEGMENTS = 4096
@@ -50,8 +52,13 @@ class Purged:
     remains: list[str] = field(default_factory=list)
 
 
-def purge(part: Part, engine: Engine) -> Purged:
+def purge(part: Part, engine: Engine, *, binary_logs: bool = False) -> Purged:
     """Rewrite everything within reach that may still hold a part's dropped columns.
+
+    Args:
+        part: whose columns were dropped.
+        engine: the database.
+        binary_logs: whether MariaDB's older binary logs are deleted, of the whole server.
 
     Raises:
         PurgeError: the table itself could not be rewritten.
@@ -60,6 +67,11 @@ def purge(part: Part, engine: Engine) -> Purged:
     with _autocommit(engine) as connection:
         if engine.dialect.name == "postgresql":
             _purge_postgresql(part, connection, purged)
+        elif engine.dialect.name == "mariadb":
+            connection.detach()  # what is set for the session must not stay in the pool
+            _must(connection, f"ALTER TABLE {table_name(part, 'mariadb')} FORCE")
+            purged.cleaned.append("the table was rebuilt, with its indexes and large values")
+            purge_mariadb(part, connection, purged, binary_logs=binary_logs)
         else:
             _purge_sqlite(connection, purged)
     purged.remains.append(
@@ -140,7 +152,7 @@ def _purge_sqlite(connection: Connection, purged: Purged) -> None:
 
 def _must(connection: Connection, statement: str) -> None:
     try:
-        connection.execute(text(statement))
+        run_as_it_is(connection, statement)
     except DBAPIError as exc:
         raise PurgeError(
             f"expected the database to run {statement}, it said: {said_by_driver(exc)}. The "

@@ -22,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    or_,
     select,
     true,
     tuple_,
@@ -52,23 +53,26 @@ class Span:
     until: Key
 
 
-def within(part: Part, span: Span) -> ColumnElement[bool]:
+def within(part: Part, span: Span, dialect: str) -> ColumnElement[bool]:
     """The criterion for the rows of a span."""
-    return and_(_beyond(part, span.after), ~_beyond(part, span.until))
+    return and_(_beyond(part, span.after, dialect), _not_beyond(part, span.until, dialect))
 
 
-def within_parameters(part: Part, *, first: bool) -> ColumnElement[bool]:
+def within_parameters(part: Part, dialect: str, *, first: bool) -> ColumnElement[bool]:
     """The same criterion for any span, which `span_parameters` gives its values.
 
     Args:
         part: whose table.
+        dialect: the name of the database's dialect.
         first: whether it is for spans that begin with the table's first row.
     """
     after, until = (
         [bindparam(f"{end}_{at}", type_=c.type) for at, c in enumerate(part.keys)]
         for end in ("after", "until")
     )
-    return and_(true() if first else _greater(part, after), ~_greater(part, until))
+    return and_(
+        true() if first else _greater(part, after, dialect), ~_greater(part, until, dialect)
+    )
 
 
 def span_parameters(span: Span) -> dict[str, object]:
@@ -103,7 +107,7 @@ def spans(
     while True:
         keys = (
             select(*part.keys)
-            .where(_beyond(part, after), true() if wanted is None else wanted)
+            .where(_beyond(part, after, engine.dialect.name), true() if wanted is None else wanted)
             .order_by(*part.keys)
         )
         with named_errors(f"read keys of {part.name}"), engine.connect() as connection:
@@ -132,18 +136,30 @@ def count(engine: Engine, part: Part, wanted: ColumnElement[bool] | None = None)
         return int(connection.execute(counted).scalar_one())
 
 
-def _beyond(part: Part, key: Key | None) -> ColumnElement[bool]:
-    if key is None:
-        return true()
-    return _greater(
-        part, [literal(v, column.type) for v, column in zip(key, part.keys, strict=True)]
-    )
+def _beyond(part: Part, key: Key | None, dialect: str) -> ColumnElement[bool]:
+    return true() if key is None else _greater(part, _literals(part, key), dialect)
 
 
-def _greater(part: Part, values: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+def _not_beyond(part: Part, key: Key, dialect: str) -> ColumnElement[bool]:
+    return ~_greater(part, _literals(part, key), dialect)
+
+
+def _literals(part: Part, key: Key) -> list[ColumnElement[Any]]:
+    return [literal(v, column.type) for v, column in zip(key, part.keys, strict=True)]
+
+
+def _greater(part: Part, values: Sequence[ColumnElement[Any]], dialect: str) -> ColumnElement[bool]:
+    """Whether a row's key comes after another one, as the primary key's index orders them."""
     if len(values) == 1:
         return part.keys[0] > values[0]
-    return tuple_(*part.keys) > tuple_(*values)
+    if dialect != "mariadb":
+        return tuple_(*part.keys) > tuple_(*values)
+    # MariaDB uses no index for the comparison of rows of values.
+    steps = []
+    for at, (column, value) in enumerate(zip(part.keys, values, strict=True)):
+        equal = [c == v for c, v in zip(part.keys[:at], values[:at], strict=True)]
+        steps.append(and_(*equal, column > value))
+    return or_(*steps)
 
 
 class Checkpoint:

@@ -135,7 +135,7 @@ def rekey_span(store: Store, part: Part, span: Span) -> Tally:
             *part.indexes.values(),
             *(() if part.version is None else (part.version,)),
         )
-        .where(part.envelope.is_not(None), within(part, span))
+        .where(part.envelope.is_not(None), within(part, span, store.engine.dialect.name))
         .order_by(*part.keys)
     )
     with named_errors(f"read rows of {part.name}"), store.engine.connect() as connection:

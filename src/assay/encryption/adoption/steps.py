@@ -29,6 +29,7 @@ from assay.encryption.adoption.contract import (
     sample,
 )
 from assay.encryption.adoption.expand import expansion, slug
+from assay.encryption.adoption.names import file_word
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
 from assay.encryption.adoption.plan import Plan, plan
 from assay.encryption.adoption.purge import purge
@@ -63,8 +64,7 @@ class Adoption:
 
     def file(self, part: Part, kind: str) -> Path:
         """Where something about a part is kept."""
-        plain = "".join(char if char.isalnum() or char in "-_." else "-" for char in part.name)
-        return self.state / f"{self.name}.{plain}.{kind}"
+        return self.state / f"{self.name}.{file_word(part.name)}.{kind}"
 
     @contextmanager
     def alone(self, part: Part) -> Iterator[None]:
@@ -100,10 +100,12 @@ class Terms:
     Attributes:
         freshness: how old the verification may be.
         search: searches the raw files; None when that was waived.
+        binary_logs: whether MariaDB's older binary logs are deleted, of the whole server.
     """
 
     freshness: timedelta
     search: Search | None
+    binary_logs: bool = False
 
 
 def run_plan(adoption: Adoption, tables: Sequence[str]) -> list[Plan]:
@@ -235,7 +237,7 @@ def _contract(
     values = sample(part, engine) if there else []
     before = terms.search(engine, values) if values and terms.search is not None else None
     apply_migration(engine, migration, versions.table)
-    purged = purge(part, engine)
+    purged = purge(part, engine, binary_logs=terms.binary_logs)
     after = None
     if before is not None and before.found and terms.search is not None:
         after = terms.search(engine, [values[at] for at in sorted(before.found)])

@@ -8,8 +8,13 @@ INSERT without an envelope needs no trigger: its envelope is NULL.
 Columns are compared to the last byte: a collation that takes two spellings for equal must not
 hide a change.
 
+On MariaDB it runs behind the triggers that were there before it, and replaces itself when a
+migration that was stopped half-way is applied again. What a foreign key's ON UPDATE or ON DELETE
+changes there starts no trigger; such a key on an owner or a primary key is in the way
+(`assay.encryption.adoption.holders`).
+
 Sources: https://www.postgresql.org/docs/current/plpgsql-trigger.html,
-https://www.sqlite.org/lang_createtrigger.html
+https://mariadb.com/kb/en/trigger-overview/, https://www.sqlite.org/lang_createtrigger.html
 
 Example:
     >>> create_trigger([part], "sqlite")                           # doctest: +SKIP
@@ -18,32 +23,16 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import registry
 
-from assay.encryption.adoption.errors import AdoptionBlockedError
+from assay.encryption.adoption.names import (
+    dialect_called,
+    quoted,
+    schema_prefix,
+    table_name,
+    trigger_name,
+)
 from assay.encryption.adoption.parts import Part
-
-_DIALECTS: dict[str, Any] = {name: registry.load(name)() for name in ("postgresql", "sqlite")}
-
-
-def quoted(name: str, dialect: str) -> str:
-    """An identifier, always in quotes."""
-    return str(_dialect(dialect).identifier_preparer.quote_identifier(name))
-
-
-def table_name(part: Part, dialect: str) -> str:
-    """The name of a part's table, quoted, with its schema when it has one."""
-    plain = quoted(part.table.name, dialect)
-    return f"{quoted(part.table.schema, dialect)}.{plain}" if part.table.schema else plain
-
-
-def trigger_name(part: Part) -> str:
-    """The trigger's name; it sorts behind others, because PostgreSQL runs them in that order."""
-    suffix = f"_{part.group.column}"
-    return f"zz_assay_{part.table.name}"[: 63 - len(suffix)] + suffix
 
 
 def create_trigger(part: Part, dialect: str) -> list[str]:
@@ -51,13 +40,14 @@ def create_trigger(part: Part, dialect: str) -> list[str]:
 
     Args:
         part: what is sealed together.
-        dialect: "postgresql" or "sqlite".
+        dialect: "postgresql", "mariadb" or "sqlite".
 
     Raises:
         AdoptionBlockedError: another database.
     """
-    _dialect(dialect)
-    return _create_on_postgresql(part) if dialect == "postgresql" else [_create_on_sqlite(part)]
+    dialect_called(dialect)
+    makers = {"postgresql": _create_on_postgresql, "mariadb": _create_on_mariadb}
+    return makers.get(dialect, _create_on_sqlite)(part)
 
 
 def drop_trigger(part: Part, dialect: str) -> list[str]:
@@ -73,8 +63,7 @@ def drop_trigger(part: Part, dialect: str) -> list[str]:
             f"DROP TRIGGER IF EXISTS {name} ON {table}",
             f"DROP FUNCTION IF EXISTS {function}()",
         ]
-    schema = f"{quoted(part.table.schema, dialect)}." if part.table.schema else ""
-    return [f"DROP TRIGGER IF EXISTS {schema}{name}"]
+    return [f"DROP TRIGGER IF EXISTS {schema_prefix(part, dialect)}{name}"]
 
 
 def has_trigger(connection: Connection, part: Part) -> bool:
@@ -84,26 +73,24 @@ def has_trigger(connection: Connection, part: Part) -> bool:
         AdoptionBlockedError: another database.
     """
     dialect = connection.dialect.name
-    _dialect(dialect)
+    dialect_called(dialect)
+    given: dict[str, str | None] = {"name": trigger_name(part)}
     if dialect == "sqlite":
         asked = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name = :name"
-        return bool(connection.execute(text(asked), {"name": trigger_name(part)}).scalar_one())
-    asked = (
-        "SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgname = :name AND tgenabled = 'A' "
-        "AND tgrelid = CAST(:table AS pg_catalog.regclass)"
-    )
-    given = {"name": trigger_name(part), "table": table_name(part, dialect)}
-    return bool(connection.execute(text(asked), given).scalar_one())
-
-
-def _dialect(name: str) -> Any:
-    found = _DIALECTS.get(name)
-    if found is None:
-        raise AdoptionBlockedError(
-            f"expected PostgreSQL or SQLite, found {name}, for which there is no trigger that "
-            "keeps envelopes true while old code writes"
+    elif dialect == "mariadb":
+        asked = (
+            "SELECT count(*) FROM information_schema.triggers WHERE trigger_name = :name "
+            "AND event_object_table = :table "
+            "AND event_object_schema = coalesce(:schema, database())"
         )
-    return found
+        given |= {"table": part.table.name, "schema": part.table.schema}
+    else:
+        asked = (
+            "SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgname = :name AND tgenabled = 'A' "
+            "AND tgrelid = CAST(:table AS pg_catalog.regclass)"
+        )
+        given |= {"table": table_name(part, dialect)}
+    return bool(connection.execute(text(asked), given).scalar_one())
 
 
 def _watched(part: Part) -> list[str]:
@@ -125,7 +112,8 @@ def _create_on_postgresql(part: Part) -> list[str]:
         for column in part.sealed_columns
     )
     function = (
-        f"CREATE FUNCTION {_function_name(part)}() RETURNS trigger LANGUAGE plpgsql AS $assay$\n"
+        f"CREATE OR REPLACE FUNCTION {_function_name(part)}() RETURNS trigger "
+        "LANGUAGE plpgsql AS $assay$\n"
         "BEGIN\n"
         f"  IF NEW.{envelope} IS NOT DISTINCT FROM OLD.{envelope} AND (\n"
         f"         {changed}\n"
@@ -139,6 +127,7 @@ def _create_on_postgresql(part: Part) -> list[str]:
     name, table = quoted(trigger_name(part), "postgresql"), table_name(part, "postgresql")
     return [
         function,
+        f"DROP TRIGGER IF EXISTS {name} ON {table}",
         f"CREATE TRIGGER {name} BEFORE UPDATE ON {table} FOR EACH ROW "
         f"EXECUTE FUNCTION {_function_name(part)}()",
         # Also for what a replication worker writes, which ordinary triggers do not see.
@@ -147,12 +136,35 @@ def _create_on_postgresql(part: Part) -> list[str]:
 
 
 def _function_name(part: Part) -> str:
-    plain = quoted(trigger_name(part), "postgresql")
-    schema = part.table.schema
-    return f"{quoted(schema, 'postgresql')}.{plain}" if schema else plain
+    return schema_prefix(part, "postgresql") + quoted(trigger_name(part), "postgresql")
 
 
-def _create_on_sqlite(part: Part) -> str:
+def _create_on_mariadb(part: Part) -> list[str]:
+    def column(row: str, name: str) -> str:
+        return f"{row}.{quoted(name, 'mariadb')}"
+
+    def unchanged(name: str) -> str:
+        new, old = column("NEW", name), column("OLD", name)
+        # Both: the text form of a FLOAT is shorter than the number.
+        return f"{new} <=> {old} AND CAST({new} AS BINARY) <=> CAST({old} AS BINARY)"
+
+    envelope = str(part.envelope.name)
+    same = "\n     AND ".join(unchanged(name) for name in _watched(part))
+    emptied = ", ".join(f"{column('NEW', str(each.name))} = NULL" for each in part.sealed_columns)
+    name = schema_prefix(part, "mariadb") + quoted(trigger_name(part), "mariadb")
+    head = f"CREATE OR REPLACE TRIGGER {name} BEFORE UPDATE ON {table_name(part, 'mariadb')}"
+    return [
+        f"{head}\nFOR EACH ROW BEGIN\n"
+        f"  IF {column('NEW', envelope)} <=> {column('OLD', envelope)} AND NOT (\n"
+        f"         {same}\n"
+        "  ) THEN\n"
+        f"    SET {emptied};\n"
+        "  END IF;\n"
+        "END"
+    ]
+
+
+def _create_on_sqlite(part: Part) -> list[str]:
     def column(name: str) -> str:
         return quoted(name, "sqlite")
 
@@ -162,9 +174,9 @@ def _create_on_sqlite(part: Part) -> str:
     )
     emptied = ", ".join(f"{column(str(each.name))} = NULL" for each in part.sealed_columns)
     here = " AND ".join(f"{column(str(k.name))} IS NEW.{column(str(k.name))}" for k in part.keys)
-    schema = f"{column(part.table.schema)}." if part.table.schema else ""
-    table, trigger = column(part.table.name), f"{schema}{column(trigger_name(part))}"
+    table = column(part.table.name)
+    trigger = f"{schema_prefix(part, 'sqlite')}{column(trigger_name(part))}"
     head = f"CREATE TRIGGER {trigger} AFTER UPDATE ON {table} FOR EACH ROW"
     when = f"OLD.{envelope} IS NOT NULL AND NEW.{envelope} IS OLD.{envelope} AND ({changed})"
     empty = f"UPDATE {table} SET {emptied} WHERE {here}"  # noqa: S608 - every name is quoted
-    return f"{head}\nWHEN {when}\nBEGIN\n  {empty};\nEND"
+    return [f"{head}\nWHEN {when}\nBEGIN\n  {empty};\nEND"]

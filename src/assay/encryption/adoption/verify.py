@@ -92,7 +92,7 @@ def verify_span(store: Store, part: Part, span: Span) -> Tally:
             *part.indexes.values(),
             *part.plaintext.values(),
         )
-        .where(within(part, span))
+        .where(within(part, span, store.engine.dialect.name))
         .order_by(*part.keys)
     )
     with named_errors(f"read rows of {part.name}"), store.engine.connect() as connection:

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Text, bindparam, cast, type_coerce
+from sqlalchemy import Column, LargeBinary, Text, bindparam, cast, type_coerce
 from sqlalchemy.types import NullType, TypeEngine
 
 
 def witness(column: Column[Any], dialect: str) -> Any:
     """The expression that reads what is stored.
 
-    PostgreSQL: the text form of the value, compared by code points. SQLite: the value itself,
-    which the driver gives and takes without loss, compared by bytes.
+    PostgreSQL: the text form of the value, compared by code points. MariaDB: its bytes. SQLite:
+    the value itself, which the driver gives and takes without loss, compared by bytes.
     """
     if dialect == "postgresql":
         return cast(column, Text).collate("C")
+    if dialect == "mariadb":
+        return cast(column, LargeBinary)
     return type_coerce(column, NullType())
 
 
@@ -32,11 +34,11 @@ def same(column: Column[Any], dialect: str, name: str) -> Any:
 
     Args:
         column: the column.
-        dialect: "postgresql" or "sqlite".
+        dialect: "postgresql", "mariadb" or "sqlite".
         name: of the parameter that takes the witness's value.
     """
     kind: TypeEngine[Any] = Text() if dialect == "postgresql" else NullType()
     expression = witness(column, dialect)
-    if dialect != "postgresql":
+    if dialect == "sqlite":
         expression = type_coerce(column, Text()).collate("BINARY")
     return expression.is_not_distinct_from(bindparam(name, type_=kind))

@@ -4,7 +4,7 @@ Each row is named by its primary key, and written only where it has no envelope 
 columns in the clear are what was read, to the last byte (`witness`). PostgreSQL gets a batch as one
 JSON document and one UPDATE, which compares each row with what it holds at that moment, also when
 it had to wait for another writer: https://www.postgresql.org/docs/current/transaction-iso.html.
-SQLite gets one UPDATE, prepared once, for each row.
+SQLite and MariaDB get one UPDATE, compiled once, for each row.
 
 Example:
     >>> writer = writer_of(part, engine.dialect)                       # doctest: +SKIP
@@ -14,7 +14,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Protocol
@@ -54,9 +54,15 @@ class Writer(Protocol):
 
 
 def held_columns(part: Part, dialect: str) -> list[Any]:
-    """Keys, owner and columns in the clear exactly as they are stored."""
+    """Keys, owner and columns in the clear exactly as they are stored.
+
+    On MariaDB the keys come first once more, as the driver gives and takes them: a comparison of
+    bytes would find no row by the primary key's index.
+    """
     held = [*part.keys, part.owner, *part.plaintext.values()]
-    return [witness(each, dialect).label(f"h{at}") for at, each in enumerate(held)]
+    plain = [type_coerce(key, NullType()) for key in part.keys] if dialect == "mariadb" else []
+    exact = [witness(each, dialect) for each in held]
+    return [each.label(f"h{at}") for at, each in enumerate([*plain, *exact])]
 
 
 @lru_cache(maxsize=64)
@@ -154,13 +160,15 @@ def _literal(value: Any) -> str | None:
 class _RowWriter:
     def __init__(self, part: Part, dialect: Dialect) -> None:
         self._columns = _Columns(part, dialect)
-        keys, name = len(part.keys), dialect.name
+        name = dialect.name
         here = (
             type_coerce(c, NullType()) == bindparam(f"h{at}", type_=NullType())
             for at, c in enumerate(part.keys)
         )
-        watched = [part.owner, *part.plaintext.values()]
-        unchanged = (same(c, name, f"h{keys + at}") for at, c in enumerate(watched))
+        watched = [*part.keys, part.owner, *part.plaintext.values()]
+        held = len(held_columns(part, name))
+        first = held - len(watched)
+        unchanged = (same(c, name, f"h{first + at}") for at, c in enumerate(watched))
         values = {
             c: bindparam(f"s{at}", type_=NullType()) for at, c in enumerate(part.sealed_columns)
         }
@@ -172,12 +180,17 @@ class _RowWriter:
         )
         names = [
             *(f"s{at}" for at in range(len(values))),
-            *(f"h{at}" for at in range(keys + len(watched))),
+            *(f"h{at}" for at in range(held)),
         ]
         self._text = str(compiled)
-        self._in_order = itemgetter(*(names.index(each) for each in compiled.positiontup))
+        order = compiled.positiontup  # none where parameters are given by name
+        self._given: Callable[[Written], Any] = (
+            (lambda row: dict(zip(names, row, strict=True)))
+            if order is None
+            else itemgetter(*(names.index(each) for each in order))
+        )
 
     def write(self, connection: Connection, rows: Sequence[Written]) -> int:
         """One UPDATE for each row, by the driver's own loop."""
-        in_order = [self._in_order(row) for row in map(self._columns.admitted, rows)]
-        return int(connection.exec_driver_sql(self._text, in_order).rowcount)
+        given = [self._given(row) for row in map(self._columns.admitted, rows)]
+        return int(connection.exec_driver_sql(self._text, given).rowcount)
