@@ -60,15 +60,18 @@ class SealedAttribute(InspectionAttrInfo):
     def __init__(self, field: SealedField) -> None:
         self.field = field
         self._name = field.name
+        self._expression: SealedExpression | None = None
         self._column = envelope_column(field.group)
         self._model: SealedModel
         self._group: SealedGroup
         self._validated = False
+        self._taken_as_it_is = field.taken_as_it_is
 
     def attach(self, model: SealedModel) -> None:
         """Get to know the model, once it is mapped."""
         self._model = model
         self._group = model.groups[self.field.group]
+        self._expression = SealedExpression(self.field, model.model)
 
     def call_validators(self) -> None:
         """Let the functions that models declare by ``@validates`` see what is assigned."""
@@ -82,6 +85,10 @@ class SealedAttribute(InspectionAttrInfo):
             MappingError: see its leaves.
         """
         if instance is None:
+            # SQLAlchemy asks for it for each field of each new instance.
+            known = self._expression
+            if known is not None and known.entity is owner:
+                return known
             return SealedExpression(self.field, owner)
         contents = instance.__dict__.get(self._column)
         if type(contents) is Contents:
@@ -102,7 +109,8 @@ class SealedAttribute(InspectionAttrInfo):
         try:
             if self._validated:
                 value = _validate(instance, self._name, value)
-            value = self.field.accept(value)
+            if type(value) is not self._taken_as_it_is:
+                value = self.field.accept(value)
             held = instance.__dict__
             contents = held.get(self._column)
             if type(contents) is Contents and contents.home == id(held):

@@ -74,13 +74,13 @@ def seal_new_row(_mapper: object, connection: Connection, state: InstanceState[A
     model: SealedModel | None = getattr(instance, "__sealed__", None)
     if model is None:
         return
-    keys = _keys(state)
-    held = state.dict
+    session, held = _session(state), state.dict
+    keys = SessionKeys.of(session)
     for attribute, make in model.defaults.items():
         if held.get(attribute) is None:
             setattr(instance, attribute, make())
     owner = model.owner_of(held.get(model.owner))
-    row_id = model.row_id_of([held.get(attribute) for attribute in model.key])
+    row_id = model.row_id_of([*map(held.get, model.key)])
     for group in model.groups.values():
         fields = _seal_new(held, group, keys.rows(group, owner), row_id)
         for name in group.indexed:
@@ -88,7 +88,7 @@ def seal_new_row(_mapper: object, connection: Connection, state: InstanceState[A
                 held[column] = keys.indexes.value(index, owner, fields[name])
         if model.unique:
             refuse_duplicate(connection, model, keys, owner, fields)
-    if state.session is not None and state.session._deleted:  # noqa: SLF001 - the public one copies all
+    if session._deleted:  # noqa: SLF001 - the public one copies all
         _write_whole_row(instance, model)
 
 
@@ -159,7 +159,7 @@ def _seal_change(
     *,
     moved: bool,
 ) -> None:
-    keys, held, instance = _keys(state), state.dict, state.obj()
+    keys, held, instance = SessionKeys.of(_session(state)), state.dict, state.obj()
     before, contents = state.committed_state[group.column], held[group.column]
     if not moved and _same(before, contents):
         set_committed_value(instance, group.column, before)
@@ -283,11 +283,11 @@ def _same(before: object, now: object) -> bool:
     return encode_payload(before.fields) == encode_payload(now_in_order)
 
 
-def _keys(state: InstanceState[Any]) -> SessionKeys:
+def _session(state: InstanceState[Any]) -> Session:
     session = state.session
     if session is None:
         raise UnsealedWriteError("expected an instance in a session, found one in none")
-    return SessionKeys.of(session)
+    return session
 
 
 _MOMENTS = {"before_insert": seal_new_row, "before_update": seal_changed_row}

@@ -14,8 +14,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnDefault, Index, UniqueConstraint, event
-from sqlalchemy.orm import ColumnProperty, Mapper
-from sqlalchemy.orm.base import instance_state
+from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper
 
 from assay.encryption.blind_index import BlindIndex
 from assay.encryption.ngram_index import NgramIndex
@@ -250,12 +249,17 @@ def _defaults(
 def _guard(cls: Any, attribute: str, error: Callable[[str], Exception]) -> None:
     """Refuse to assign another value to an attribute that a stored row's envelope is bound to."""
 
-    def refuse_change(instance: Any, value: object, old: object, initiator: object) -> None:
+    def refuse_change(
+        state: InstanceState[Any], value: object, old: object, initiator: object
+    ) -> None:
         # The old value is always loaded (active_history), so for a stored row it is known.
-        if initiator is not MOVE and value != old and instance_state(instance).key is not None:
+        if state.key is not None and value != old and initiator is not MOVE:
             raise error(f"{cls.__name__}.{attribute}")
 
-    event.listen(getattr(cls, attribute), "set", refuse_change, active_history=True, propagate=True)
+    event.listen(
+        getattr(cls, attribute), "set", refuse_change,
+        active_history=True, propagate=True, raw=True,
+    )  # fmt: skip
 
 
 def _owner_changed(place: str) -> Exception:

@@ -98,6 +98,11 @@ class SealedField:
         """The attribute of the column in the clear, during a transition."""
         return f"{self.name}_plaintext"
 
+    @property
+    def taken_as_it_is(self) -> type | None:
+        """The type whose values `accept` gives back as they are, when there is one."""
+        return None if self.conversion or self.kind in _FREEZES else self.kind
+
     def accept(self, value: object) -> object:
         """A value that was assigned, as it is kept.
 

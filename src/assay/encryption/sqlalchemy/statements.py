@@ -226,10 +226,7 @@ class _RowGroup:
             (each.name, each.plaintext_attribute) for each in group.fields if group.in_transition
         ]
         self._names = tuple(each.name for each in group.fields)
-        self._kinds = [
-            None if each.conversion or each.name in group.freezes else each.kind
-            for each in group.fields
-        ]
+        self._kinds = [each.taken_as_it_is for each in group.fields]
 
     def take(self, row: dict[str, Any]) -> dict[str, object]:
         """The fields as they are sealed; the row has them no longer.
