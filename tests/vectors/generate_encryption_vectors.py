@@ -1,7 +1,7 @@
 """Writes the vectors of the encryption formats, or checks that they are what it would write.
 
-    python tests/vectors/generate_encryption_vectors.py            # write
-    python tests/vectors/generate_encryption_vectors.py --check    # compare, exit 1 on a difference
+    python -m tests.vectors.generate_encryption_vectors            # write
+    python -m tests.vectors.generate_encryption_vectors --check    # compare, exit 1 on a difference
 
 Everything is deterministic: keys and nonces are SHAKE-128 streams of a label. The vectors of
 XAES-256-GCM are those of https://c2sp.org/XAES-256-GCM; they are checked, not made.
@@ -10,8 +10,6 @@ XAES-256-GCM are those of https://c2sp.org/XAES-256-GCM; they are checked, not m
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -19,8 +17,21 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from msgspec.msgpack import Ext
+from tests.vectors.encryption_inputs import (
+    OBJECT_ID,
+    ROW,
+    FixedKeys,
+    from_typed,
+    key_of,
+    plaintext_of,
+    stream,
+    to_typed,
+)
+from tests.vectors.encryption_objects import object_vectors
+from tests.vectors.encryption_refused import refused_rows, unwritable_rows
 
 from assay.core import DataKeyClass
 from assay.encryption import (
@@ -34,103 +45,13 @@ from assay.encryption import (
     encode_payload,
     encode_row_id,
     exact,
-    seal_object,
     wrap_file_key,
 )
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import prefix_of
 from assay.encryption.ngram_index import Ngram
 from assay.encryption.xaes import derive_key, seal_xaes
-from assay.keys import DataKey, UnknownDataKeyError, data_key_id
-
-FOLDER = Path(__file__).parent
-ROW = UUID("018f4e5a-7d2c-7b61-9c41-2f3a4b5c6d7e")
-
-
-def stream(label: str) -> Callable[[int], bytes]:
-    """Bytes that depend on the label alone, as a source of randomness."""
-    position = 0
-
-    def take(count: int) -> bytes:
-        nonlocal position
-        position += count
-        return hashlib.shake_128(label.encode()).digest(position)[-count:]
-
-    return take
-
-
-def key_of(owner: str, key_class: DataKeyClass, version: int = 1) -> DataKey:
-    """The data key of an owner in all vectors."""
-    material = stream(f"assay vectors {owner} {key_class.value} {version}")(32)
-    return DataKey(owner, key_class, version, data_key_id(material), material)
-
-
-class FixedKeys:
-    """A keyring with the data keys of the vectors."""
-
-    def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
-        """The only data key."""
-        return key_of(owner, key_class)
-
-    def by_id(self, owner: str, key_class: DataKeyClass, key_id: bytes) -> DataKey:
-        """The only data key, when it is the wanted one."""
-        key = key_of(owner, key_class)
-        if key.key_id != key_id:
-            raise UnknownDataKeyError("expected another id")
-        return key
-
-
-def _moment(value: datetime) -> str:
-    zone = value.tzinfo
-    return f"{value.isoformat()}[{zone.key}]" if isinstance(zone, ZoneInfo) else value.isoformat()
-
-
-_TYPED: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    bool: ("bool", bool),
-    int: ("integer", str),
-    float: ("float", float),
-    str: ("text", str),
-    bytes: ("bytes", bytes.hex),
-    UUID: ("uuid", str),
-    Decimal: ("decimal", str),
-    datetime: ("moment", _moment),
-    date: ("date", date.isoformat),
-    time: ("time", time.isoformat),
-    list: ("list", lambda items: [to_typed(item) for item in items]),
-    dict: ("map", lambda items: {name: to_typed(item) for name, item in items.items()}),
-}
-
-
-def to_typed(value: Any) -> dict[str, Any]:
-    """A value as JSON that keeps its type."""
-    if value is None:
-        return {"type": "null"}
-    name, write = _TYPED[type(value)]
-    return {"type": name, "value": write(value)}
-
-
-def from_typed(typed: dict[str, Any]) -> Any:
-    """What `to_typed` wrote."""
-    value = typed.get("value")
-    kind = typed["type"]
-    if kind == "list":
-        return [from_typed(item) for item in value]
-    if kind == "map":
-        return {name: from_typed(item) for name, item in value.items()}
-    if kind == "moment":
-        text, _, zone = value.partition("[")
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(ZoneInfo(zone[:-1])) if zone else moment
-    read: dict[str, Callable[[Any], Any]] = {
-        "null": lambda _: None,
-        "integer": int,
-        "bytes": bytes.fromhex,
-        "uuid": UUID,
-        "decimal": Decimal,
-        "date": date.fromisoformat,
-        "time": time.fromisoformat,
-    }
-    return read.get(kind, lambda same: same)(value)
+from assay.keys import DataKey
 
 
 def xaes_vectors() -> dict[str, Any]:
@@ -180,7 +101,8 @@ def xaes_vectors() -> dict[str, Any]:
     }
 
 
-OBJECT_ID = bytes.fromhex("6745c0de8f3a4b5c6d7e8f90")
+FOLDER = Path(__file__).parent
+__all__ = ["FOLDER", "VECTORS", "FixedKeys", "from_typed", "key_of", "plaintext_of", "stream"]
 
 ROW_CASES: list[tuple[str, tuple[Any, ...], str, bool, dict[str, Any]]] = [
     ("text", (ROW,), "default", False, {"owner_email": "ada@example.com", "text": "Dear Ada"}),
@@ -236,6 +158,14 @@ ROW_CASES: list[tuple[str, tuple[Any, ...], str, bool, dict[str, Any]]] = [
     ("padded", (ROW,), "default", True, {"text": "x" * 300}),
     ("object-id-key", (OBJECT_ID,), "default", False, {"text": "x"}),
     ("object-id-in-a-composite-key", (OBJECT_ID, 7), "default", False, {"text": "x"}),
+    ("padded-without-fields", (ROW,), "default", True, {}),
+    (
+        "unknown-extensions",
+        (1,),
+        "default",
+        False,
+        {"new": Ext(8, b"\0\1"), "empty": Ext(127, b"")},
+    ),
 ]
 
 
@@ -272,6 +202,7 @@ def row_vectors() -> dict[str, Any]:
         "segment": stream("assay vectors segment")(12).hex(),
         "cases": cases,
         "refused": refused_rows(key, bytes.fromhex(cases[0]["envelope"])),
+        "unwritable": unwritable_rows(),
         "versioned": versioned_rows(key, cases[0]),
     }
 
@@ -328,82 +259,6 @@ def versioned_rows(key: DataKey, unversioned: dict[str, Any]) -> dict[str, Any]:
             },
         ],
     }
-
-
-def refused_rows(key: DataKey, good: bytes) -> list[dict[str, Any]]:
-    """Changes to the first case; what does not stand there is as it is in the case."""
-    address = RowAddress("tenant-1", "documents", "default", encode_row_id(ROW))
-    sealer = EnvelopeSealer(random=stream("assay vectors refused"))
-    other = key_of("tenant-2", DataKeyClass.ROWS)
-
-    def authentic(payload: bytes) -> str:
-        return sealer.seal_payload(key, address.associated_data(), payload).hex()
-
-    def flipped(position: int) -> str:
-        return (good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :]).hex()
-
-    return [
-        {"name": "empty", "envelope": "", "error": "TruncatedEnvelopeError"},
-        {"name": "header-only", "envelope": good[:42].hex(), "error": "TruncatedEnvelopeError"},
-        {"name": "57-bytes", "envelope": good[:57].hex(), "error": "TruncatedEnvelopeError"},
-        {"name": "version-0", "envelope": flipped(0), "error": "UnknownVersionError"},
-        {"name": "suite-0", "envelope": flipped(1), "error": "UnknownSuiteError"},
-        {"name": "other-key-id", "envelope": flipped(2), "error": "WrongKeyError"},
-        {"name": "segment-bit", "envelope": flipped(18), "error": "TamperedEnvelopeError"},
-        {"name": "message-bit", "envelope": flipped(41), "error": "TamperedEnvelopeError"},
-        {"name": "ciphertext-bit", "envelope": flipped(42), "error": "TamperedEnvelopeError"},
-        {"name": "tag-bit", "envelope": flipped(-1 % len(good)), "error": "TamperedEnvelopeError"},
-        {"name": "cut-off", "envelope": good[:-1].hex(), "error": "TamperedEnvelopeError"},
-        {"name": "extended", "envelope": good.hex() + "00", "error": "TamperedEnvelopeError"},
-        {
-            "name": "other-row",
-            "primary_key": [to_typed(UUID(int=1))],
-            "error": "TamperedEnvelopeError",
-        },
-        {"name": "other-kind", "primary_key": [to_typed(1)], "error": "TamperedEnvelopeError"},
-        {
-            "name": "short-object-id",
-            "primary_key": [to_typed(OBJECT_ID[:-1])],
-            "error": "RowIdError",
-        },
-        {"name": "other-table", "table": "uploads", "error": "TamperedEnvelopeError"},
-        {"name": "other-group", "group": "content", "error": "TamperedEnvelopeError"},
-        {"name": "other-owner", "owner": "tenant-2", "error": "WrongKeyError"},
-        {
-            "name": "other-owner's-envelope",
-            "envelope": EnvelopeSealer(random=stream("assay vectors tenant-2"))
-            .seal(other, address, {"text": "x"})
-            .hex(),
-            "error": "WrongKeyError",
-        },
-        {"name": "no-payload", "envelope": authentic(b""), "error": "MalformedPayloadError"},
-        {"name": "no-map", "envelope": authentic(b"\x01"), "error": "MalformedPayloadError"},
-        {
-            "name": "trailing-bytes",
-            "envelope": authentic(b"\x80\x00"),
-            "error": "MalformedPayloadError",
-        },
-        {
-            "name": "number-as-name",
-            "envelope": authentic(b"\x81\x01\x01"),
-            "error": "MalformedPayloadError",
-        },
-        {
-            "name": "short-uuid",
-            "envelope": authentic(b"\x81\xa1a\xd4\x01\x00"),
-            "error": "MalformedPayloadError",
-        },
-        {
-            "name": "date-in-another-spelling",
-            "envelope": authentic(b"\x81\xa1a\xc7\x08\x03" + b"20000101"),
-            "error": "MalformedPayloadError",
-        },
-        {
-            "name": "small-integer-as-extension",
-            "envelope": authentic(b"\x81\xa1a\xd4\x07\x01"),
-            "error": "MalformedPayloadError",
-        },
-    ]
 
 
 def index_vectors() -> dict[str, Any]:
@@ -480,6 +335,13 @@ def index_vectors() -> dict[str, Any]:
         ("decimal", Buckets(width=Decimal("2.5")), Decimal("7.49")),
         ("date", Buckets(width=timedelta(days=30)), date(1815, 12, 10)),
         ("moment", Buckets(width=timedelta(hours=1)), datetime(1969, 12, 31, 23, 59, tzinfo=UTC)),
+        ("dates", Buckets(boundaries=(date(1900, 1, 1), date(2000, 1, 1))), date(1999, 12, 31)),
+        (
+            "moments",
+            Buckets(boundaries=(datetime(2026, 1, 1, tzinfo=UTC),)),
+            datetime(2025, 12, 31, 23, 30, tzinfo=timezone(-timedelta(minutes=30))),
+        ),
+        ("decimals", Buckets(boundaries=(Decimal("0.5"), Decimal(7))), Decimal("0.50")),
     ]:
         ((_, bucket),) = kind.columns("documents", "owner_email").items()
         computed = bucket.compute(key, ranged)
@@ -517,94 +379,6 @@ def index_vectors() -> dict[str, Any]:
                 ("no-bits", exact, 0, "x", "BlindIndexError"),
                 ("257-bits", exact, 257, "x", "BlindIndexError"),
             ]
-        ],
-    }
-
-
-def plaintext_of(size: int) -> bytes:
-    """The plaintext of an object of a size: byte i is i mod 251."""
-    return (bytes(range(251)) * (size // 251 + 1))[:size]
-
-
-def object_vectors() -> dict[str, Any]:
-    """Sealed objects by size, and changes to them that are refused."""
-    keys = FixedKeys()
-    chunk, sealed_chunk = 2**20, 2**20 + 16
-    random = stream("assay vectors objects")
-    cases = []
-    for size in (0, 5, chunk - 1, chunk, chunk + 1, 3 * chunk):
-        target = io.BytesIO()
-        place = {"owner": "tenant-1", "bucket": "uploads", "key": f"objects/{size}"}
-        source = io.BytesIO(plaintext_of(size))
-        seal_object(keys, source, target, **place, random=random)
-        sealed = target.getvalue()
-        case: dict[str, Any] = {
-            "size": size,
-            **place,
-            "length": len(sealed),
-            "header": sealed[:42].hex(),
-            "sha256": hashlib.sha256(sealed).hexdigest(),
-        }
-        if size < 100:
-            case["object"] = sealed.hex()
-        cases.append(case)
-    key = keys.current("tenant-1", DataKeyClass.OBJECTS)
-    small, full, large = 5, chunk, 3 * chunk
-    return {
-        "specification": "spec/sealed-object.md",
-        "key": {"owner": "tenant-1", "key_id": key.key_id.hex(), "material": key.material.hex()},
-        "plaintext": "byte i is i mod 251",
-        "random": "SHAKE-128 of 'assay vectors objects', 19 bytes for each object in turn",
-        "cases": cases,
-        "refused": [
-            {"name": "empty", "of": small, "cut": 0, "error": "TruncatedObjectError"},
-            {"name": "half-header", "of": small, "cut": 20, "error": "TruncatedObjectError"},
-            {"name": "header-only", "of": small, "cut": 42, "error": "TruncatedObjectError"},
-            {"name": "57-bytes", "of": small, "cut": 57, "error": "TruncatedObjectError"},
-            {"name": "version", "of": small, "flip": 0, "error": "UnknownObjectVersionError"},
-            {"name": "suite", "of": small, "flip": 1, "error": "UnknownObjectSuiteError"},
-            {"name": "key-id", "of": small, "flip": 2, "error": "WrongObjectKeyError"},
-            {"name": "nonce", "of": small, "flip": 18, "error": "TamperedObjectError"},
-            {"name": "zero-bytes", "of": small, "flip": 41, "error": "TamperedObjectError"},
-            {"name": "ciphertext", "of": small, "flip": 42, "error": "TamperedObjectError"},
-            {"name": "tag", "of": small, "flip": 62, "error": "TamperedObjectError"},
-            {"name": "byte-added", "of": small, "append": "00", "error": "TamperedObjectError"},
-            {
-                "name": "byte-added-behind-a-full-chunk",
-                "of": full,
-                "append": "00",
-                "error": "ExtendedObjectError",
-            },
-            {
-                "name": "cut-between-chunks",
-                "of": large,
-                "cut": 42 + 2 * sealed_chunk,
-                "error": "TruncatedObjectError",
-            },
-            {
-                "name": "cut-within-a-tag",
-                "of": large,
-                "cut": 42 + 2 * sealed_chunk + 15,
-                "error": "TruncatedObjectError",
-            },
-            {
-                "name": "cut-within-a-chunk",
-                "of": large,
-                "cut": 42 + 2 * sealed_chunk + 100,
-                "error": "TamperedObjectError",
-            },
-            {"name": "chunks-swapped", "of": large, "swap": [0, 1], "error": "TamperedObjectError"},
-            {"name": "chunk-repeated", "of": large, "repeat": 0, "error": "TamperedObjectError"},
-            {"name": "chunk-left-out", "of": large, "drop": 0, "error": "TamperedObjectError"},
-            {"name": "last-repeated", "of": large, "repeat": 2, "error": "ExtendedObjectError"},
-            {"name": "other-name", "of": small, "key": "objects/6", "error": "TamperedObjectError"},
-            {"name": "other-bucket", "of": small, "bucket": "logs", "error": "TamperedObjectError"},
-            {
-                "name": "other-owner",
-                "of": small,
-                "owner": "tenant-2",
-                "error": "WrongObjectKeyError",
-            },
         ],
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
@@ -16,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, ForeignKey, StaticPool, create_engine
 from sqlalchemy import text as sql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
+from tests.vectors import generate_encryption_vectors
 
 from assay.core import DataKeyClass
 from assay.encryption.sqlalchemy import Equality, Sealed, bind, casefold, digits, exact, sealed
@@ -27,13 +27,7 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 @pytest.fixture(scope="session")
 def generator() -> ModuleType:
     """The program that writes the vectors."""
-    path = VECTORS / "generate_encryption_vectors.py"
-    spec = importlib.util.spec_from_file_location("generate_encryption_vectors", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return generate_encryption_vectors
 
 
 @pytest.fixture(scope="session")

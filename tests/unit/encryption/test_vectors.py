@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import pytest
+from tests.vectors.object_changes import SealChunk, changed_file, changed_object
 
 import assay.encryption as room
+import assay.encryption.objects as objects_module
 from assay.core import DataKeyClass
 from assay.encryption import (
     BlindIndex,
@@ -17,6 +24,7 @@ from assay.encryption import (
     FileKeys,
     FilePlace,
     RowAddress,
+    SealedObject,
     WrongKeyError,
     casefold,
     decode_payload,
@@ -32,6 +40,7 @@ from assay.encryption import (
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.index_kinds import prefix_of
 from assay.encryption.ngram_index import Ngram
+from assay.encryption.pyarrow import SealedParquet
 from assay.keys import DataKey, data_key_id
 
 TRANSFORMS = {
@@ -45,6 +54,14 @@ TRANSFORMS = {
         prefix_of(exact, 3),
     )
 }
+
+READ: dict[type, Callable[[str], Any]] = {
+    int: int,
+    Decimal: lambda text: Decimal(float(Fraction(text))),
+    date: date.fromisoformat,
+    datetime: datetime.fromisoformat,
+}
+"""Boundaries of buckets from the names of their transforms."""
 
 
 def test_the_files_are_what_the_generator_writes(generator) -> None:
@@ -88,11 +105,16 @@ def _open(opener: EnvelopeOpener, key: DataKey, case, primary_key) -> dict[str, 
     return opener.open(key, address, bytes.fromhex(case["envelope"]))
 
 
-def test_refused_row_envelopes(generator, vectors) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["first", "after-the-good-one"])
+def test_refused_row_envelopes(generator, vectors, known: bool) -> None:
+    """An opener that has derived the key of the segment before is not more lenient."""
     file = vectors("row-envelope")
     keys, opener = _row_keys(file), EnvelopeOpener()
     good = file["cases"][0]
-    assert len(file["refused"]) >= 20
+    if known:
+        place = [generator.from_typed(each) for each in good["primary_key"]]
+        _open(opener, keys["tenant-1"], good, place)
+    assert len(file["refused"]) >= 46
     for case in file["refused"]:
         whole = {**good, **case}
         key = [generator.from_typed(value) for value in whole["primary_key"]]
@@ -101,6 +123,27 @@ def test_refused_row_envelopes(generator, vectors) -> None:
         assert type(raised.value).__name__ == case["error"], case["name"]
     address = RowAddress("tenant-1", good["table"], good["group"], bytes.fromhex(good["row_id"]))
     assert opener.open(keys["tenant-1"], address, bytes.fromhex(good["envelope"]))
+
+
+def test_rows_that_cannot_be_written(generator, vectors) -> None:
+    file = vectors("row-envelope")
+    key, found = _row_keys(file)["tenant-1"], []
+    for case in file["unwritable"]:
+        row, version = (
+            case.get("primary_key", [{"type": "integer", "value": "7"}]),
+            case.get("version"),
+        )
+
+        def write(row=row, version=version) -> None:
+            row_id = encode_row_id(*(generator.from_typed(each) for each in row))
+            address = RowAddress("tenant-1", "documents", "default", row_id, version)
+            EnvelopeSealer().seal(key, address, {})
+
+        with pytest.raises(room.EncryptionError) as raised:
+            write()
+        assert type(raised.value).__name__ == case["error"], case["name"]
+        found.append(case["error"])
+    assert {error: found.count(error) for error in found} == {"RowIdError": 6, "RowVersionError": 3}
 
 
 def test_versioned_row_envelopes(generator, vectors) -> None:
@@ -190,7 +233,7 @@ def test_ngrams_and_buckets(generator, vectors) -> None:
         scheme, text = case["transform"].removeprefix("buckets/").split("/", 1)
         value = generator.from_typed(case["value"])
         if scheme == "boundaries":
-            kind = Buckets(boundaries=tuple(int(each) for each in text.split(",")))
+            kind = Buckets(boundaries=tuple(READ[type(value)](each) for each in text.split(",")))
         elif text.endswith("us"):
             kind = Buckets(width=timedelta(microseconds=int(text[:-2])))
         else:
@@ -230,33 +273,55 @@ def test_sealed_objects(generator, vectors, objects) -> None:
         assert b"".join(pieces) == generator.plaintext_of(case["size"])
 
 
-def _changed(sealed: bytes, case) -> bytes:
-    size = 2**20 + 16
-    header, body = sealed[:42], sealed[42:]
-    chunks = [body[start : start + size] for start in range(0, len(body), size)]
-    if "swap" in case:
-        one, other = case["swap"]
-        chunks[one], chunks[other] = chunks[other], chunks[one]
-    if "repeat" in case:
-        chunks.insert(case["repeat"], chunks[case["repeat"]])
-    if "drop" in case:
-        del chunks[case["drop"]]
-    changed = bytearray(header + b"".join(chunks))
-    if "flip" in case:
-        changed[case["flip"]] ^= 1
-    return bytes(changed[: case.get("cut", len(changed))]) + bytes.fromhex(case.get("append", ""))
+def _seal_chunk(generator) -> SealChunk:
+    key = generator.key_of("tenant-1", DataKeyClass.OBJECTS)
+    names = {"owner": "tenant-1", "bucket": "uploads", "key": f"objects/{2**20}"}
+    associated = objects_module._associated_data(**names)
+    return lambda header, number, plain, last: objects_module._Chunks(key, header, associated).seal(
+        number, plain, last=last
+    )
+
+
+def _place(case, original) -> dict[str, str]:
+    return {name: case.get(name, original[name]) for name in ("owner", "bucket", "key")}
 
 
 def test_refused_objects(generator, vectors, objects) -> None:
     file = vectors("sealed-object")
     originals = {case["size"]: case for case in file["cases"]}
-    assert len(file["refused"]) >= 20
+    assert len(file["refused"]) >= 24
     for case in file["refused"]:
-        original = originals[case["of"]]
-        place = {name: case.get(name, original[name]) for name in ("owner", "bucket", "key")}
-        changed = io.BytesIO(_changed(objects[case["of"]], case))
+        place = _place(case, originals[case["of"]])
+        changed = changed_object(objects[case["of"]], case, _seal_chunk(generator))
         with pytest.raises(room.EncryptionError) as raised:
-            list(open_object(generator.FixedKeys(), changed, **place))
+            list(open_object(generator.FixedKeys(), io.BytesIO(changed), **place))
+        assert type(raised.value).__name__ == case["error"], case["name"]
+        with pytest.raises(room.EncryptionError):  # by which name: see the refused ranges
+            SealedObject(generator.FixedKeys(), io.BytesIO(changed), **place).read(0, 1 << 30)
+
+
+def test_ranges_of_objects(generator, vectors, objects) -> None:
+    file = vectors("sealed-object")
+    originals = {case["size"]: case for case in file["cases"]}
+    assert len(file["ranges"]) >= 8
+    for case in file["ranges"]:
+        place = _place(case, originals[case["of"]])
+        sealed = objects[case["of"]]
+        opened = SealedObject(
+            generator.FixedKeys(), io.BytesIO(sealed), **place, seal_id=sealed[18:37]
+        )
+        found = opened.read(case["start"], case["length"])
+        assert len(found) == case["length"]
+        assert hashlib.sha256(found).hexdigest() == case["sha256"]
+    assert len(file["refused_ranges"]) >= 14
+    for case in file["refused_ranges"]:
+        place = _place(case, originals[case["of"]])
+        seal_id = bytes.fromhex(case["seal_id"]) if "seal_id" in case else None
+        changed = changed_object(objects[case["of"]], case, _seal_chunk(generator))
+        with pytest.raises(room.EncryptionError) as raised:
+            SealedObject(generator.FixedKeys(), io.BytesIO(changed), **place, seal_id=seal_id).read(
+                case["start"], case["length"]
+            )
         assert type(raised.value).__name__ == case["error"], case["name"]
 
 
@@ -283,3 +348,28 @@ def test_refused_file_keys(generator, vectors) -> None:
         with pytest.raises(room.EncryptionError) as raised:
             keys.unwrap(case["token"], case["master_key_id"])
         assert type(raised.value).__name__ == case["error"], case["name"]
+
+
+def test_a_parquet_file(generator, vectors) -> None:
+    case = vectors("parquet-file")
+    data = base64.b64decode(case["bytes"])
+
+    def files(**place: str) -> SealedParquet:
+        named = {name: place.get(name, case[name]) for name in ("owner", "dataset", "file")}
+        return SealedParquet(generator.FixedKeys(), **named)
+
+    seal_id = bytes.fromhex(case["seal_id"])
+    assert files().read(data, seal_id=seal_id).to_pydict() == case["table"]
+    assert files().file_key(data).hex() == case["file_key"]
+    assert len(case["refused"]) >= 23
+    for refused in case["refused"]:
+        changed = changed_file(data, refused)
+        place = {name: refused[name] for name in ("owner", "dataset", "file") if name in refused}
+        wanted = bytes.fromhex(refused.get("seal_id", case["seal_id"]))
+        for read in (
+            lambda files, data, seal_id: files.read(data, seal_id=seal_id),
+            lambda files, data, seal_id: list(files.read_batches(data, seal_id=seal_id)),
+        ):
+            with pytest.raises(room.EncryptionError) as raised:
+                read(files(**place), changed, wanted)
+            assert type(raised.value).__name__ == refused["error"], refused["name"]
