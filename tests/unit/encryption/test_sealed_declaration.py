@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import (
+    CHAR,
     Column,
     Float,
     ForeignKey,
@@ -439,3 +440,35 @@ def test_relationships_to_a_sealed_model(base: Any) -> None:
         owner = relationship(Owner)
 
     assert set(inspect(Document).relationships.keys()) == {"owner"}
+
+
+def test_annotated_declarations_are_refused() -> None:
+    with pytest.raises(DeclarationError, match="within Annotated"):
+        Annotated[str, sealed()]  # type: ignore[misc]  # the point
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (lambda: mapped_column(CHAR(5)), "found CHAR"),
+        (lambda: mapped_column(Uuid(as_uuid=False)), "several spellings"),
+        (lambda: mapped_column(String, onupdate="other"), "onupdate"),
+        (lambda: mapped_column(String, ForeignKey("x.id", onupdate="CASCADE")), "ON UPDATE"),
+    ],
+)
+@pytest.mark.parametrize("place", ["owner", "id"])
+def test_what_rows_are_bound_to_is_read_as_it_was_written(
+    base: Any, column: Any, message: str, place: str
+) -> None:
+    given = {"owner": mapped_column(String), "id": mapped_column(String, primary_key=True)}
+    given[place] = column()
+    given[place].column.primary_key = place == "id"
+    members = {
+        "__tablename__": "bound",
+        "__owner__": "owner",
+        "__annotations__": {"owner": Mapped[str], "id": Mapped[str], "text": Mapped[str]},
+        "text": sealed(),
+        **given,
+    }
+    with pytest.raises(DeclarationError, match=message):
+        type("Bound", (Sealed, base), members)

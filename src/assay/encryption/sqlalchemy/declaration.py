@@ -79,6 +79,13 @@ class SealedDeclaration:
     annotation: object = None
     mixin: type | None = None
 
+    def __hash__(self) -> int:
+        """Refuse ``Annotated[str, sealed()]``, which asks for it and would be in the clear."""
+        raise DeclarationError(
+            "expected sealed() as the value of a field, found it within Annotated, where "
+            "SQLAlchemy does not see it; write name: Mapped[str] = sealed()"
+        )
+
     def __set_name__(self, owner: type, name: str) -> None:
         """Refuse a class on which SQLAlchemy would take this for a column in the clear.
 

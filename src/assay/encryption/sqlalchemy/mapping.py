@@ -35,7 +35,7 @@ from assay.encryption.sqlalchemy.model import (
     envelope_column,
 )
 from assay.encryption.sqlalchemy.moving import MOVE
-from assay.encryption.sqlalchemy.shapes import inherited_model, refuse_unsealed
+from assay.encryption.sqlalchemy.shapes import inherited_model, refuse_remade, refuse_unsealed
 from assay.encryption.sqlalchemy.swapping import guard_table
 from assay.encryption.sqlalchemy.transition import refuse_plaintext_write
 
@@ -113,6 +113,8 @@ def _first_model(
             f"expected the owner {cls.__name__}.{cls.__owner__} to be text, a UUID or an integer, "
             f"found {owner.type!r}"
         )
+    for column in (owner, *mapper.primary_key):
+        refuse_remade(cls, column)
     key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
     return SealedModel(
         model=cls,

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from inspect import getattr_static
 from typing import Any
 
+from sqlalchemy import CHAR, NCHAR, Uuid
 from sqlalchemy.orm import MappedAsDataclass
 
 from assay.encryption.row_address import DEFAULT_GROUP
@@ -147,3 +148,28 @@ def refuse_unsealed(
                 f"expected {cls.__name__}.{name} to stay sealed, found another attribute or column "
                 "of that name; rename it"
             )
+
+
+def refuse_remade(cls: type, column: Any) -> None:
+    """Refuse an owner or a primary key that is read otherwise than it was sealed for.
+
+    Raises:
+        DeclarationError: always with the way out.
+    """
+    found, way_out = "", "leave that out: an envelope stays bound to the first value"
+    if isinstance(column.type, CHAR | NCHAR):
+        found, way_out = "CHAR, which databases pad or strip", "declare String"
+    elif isinstance(column.type, Uuid) and not column.type.as_uuid:
+        found, way_out = "a Uuid as text, which has several spellings", "declare Mapped[UUID]"
+    elif column.onupdate is not None or column.server_onupdate is not None:
+        found = "a value that every UPDATE makes anew (onupdate)"
+    elif any((key.onupdate or "").upper() not in _KEEPING for key in column.foreign_keys):
+        found = "a foreign key whose ON UPDATE changes it in the database"
+    if found:
+        raise DeclarationError(
+            f"expected {cls.__name__}.{column.key}, to which envelopes are bound, to be read as it "
+            f"was written, found {found}; {way_out}"
+        )
+
+
+_KEEPING = ("", "NO ACTION", "RESTRICT")
