@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from assay.controls.asset import Application, Bucket, Datastore
@@ -100,7 +100,6 @@ def company(
         for name in ("uploads-1", "uploads-2", "logs"):
             (folder / name).mkdir()
         for name in ("twin.db", "keys.db"):
-            create_engine(f"sqlite:///{folder / name}").connect().close()
             (folder / name).touch()
         engine = open_engine(f"sqlite:///{folder / 'twin.db'}")
         keys_engine = open_engine(f"sqlite:///{folder / 'keys.db'}")
