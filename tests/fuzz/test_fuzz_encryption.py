@@ -9,6 +9,7 @@ import io
 import sys
 
 import msgspec
+import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ from assay.encryption.parquet_footer import (
     refuse_clear_columns,
     refuse_other_algorithm,
 )
+from assay.encryption.pyarrow import SealedParquet
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 KEYRING = Keyring(MemoryKeyService(), MemoryDataKeyTable())
@@ -58,6 +60,19 @@ FILE = FilePlace("tenant-1", "documents")
 TOKEN = wrap_file_key(FILES_KEY, bytes(32), FILE).encode()
 CRYPTO_METADATA = bytes.fromhex("1c1c2801610000") + b"\x18\x03key" + b"\0"
 FOOTER = bytes.fromhex("491c192c8c1c0000008c1c000000" + "0000")
+
+
+PARQUET = SealedParquet(KEYRING, owner="tenant-1", dataset="documents")
+TABLE = pa.table({"text": ["Dear Ada", None], "number": [1, 2]})
+
+
+def _parquet_file() -> bytes:
+    sink = io.BytesIO()
+    PARQUET.write(TABLE, sink)
+    return sink.getvalue()
+
+
+PARQUET_FILE = _parquet_file()
 
 
 def fuzz_envelope(data: bytes) -> None:
@@ -123,10 +138,22 @@ def fuzz_footer(data: bytes) -> None:
             continue
 
 
+def fuzz_parquet(data: bytes) -> None:
+    """A whole Parquet file: only the table that was written is read, or a named error."""
+    try:
+        found = PARQUET.read(data)
+    except SealedFileError:
+        assert data != PARQUET_FILE
+    else:
+        assert found.equals(TABLE)
+
+
 def fuzz(data: bytes) -> None:
     """The first byte chooses the parser."""
-    targets = (fuzz_envelope, fuzz_payload, fuzz_object, fuzz_file_key, fuzz_footer)
-    targets[data[0] % 5 if data else 0](data[1:])
+    targets = (
+        fuzz_envelope, fuzz_payload, fuzz_object, fuzz_file_key, fuzz_footer, fuzz_parquet
+    )  # fmt: skip
+    targets[data[0] % len(targets) if data else 0](data[1:])
 
 
 def changed(original: bytes) -> st.SearchStrategy[bytes]:
@@ -212,6 +239,18 @@ def test_any_bytes_as_file_key(data: bytes) -> None:
 @example(FOOTER)
 def test_any_bytes_as_footer(data: bytes) -> None:
     fuzz_footer(data)
+
+
+@settings(max_examples=400)
+@given(st.data())
+@example(None)
+def test_any_bytes_as_parquet_file(data: st.DataObject | None) -> None:
+    if data is None:
+        fuzz_parquet(PARQUET_FILE)
+        return
+    at = data.draw(st.integers(0, len(PARQUET_FILE)))
+    gone, put = data.draw(st.integers(0, 30)), data.draw(st.binary(max_size=20))
+    fuzz_parquet(PARQUET_FILE[:at] + put + PARQUET_FILE[at + gone :])
 
 
 @given(st.binary(max_size=80))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import traceback
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from tests.tamper_matrix import CANARY, Attack, Target
 
 from assay.core import DataKeyClass
+from assay.encryption import TamperedFileError
 from assay.encryption.pyarrow import SealedParquet
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
@@ -119,3 +121,21 @@ def test_the_pieces_are_all_pages_of_the_file() -> None:
     assert places[0].start == 4
     assert all(one.stop <= other.start for one, other in pairwise(places))
     assert len({len(place) for place in places}) < 4, "some are of one length"
+
+
+def test_a_batch_that_was_read_is_not_shown_when_a_later_one_is_refused() -> None:
+    """A traceback with variables holds the generator's own frame, and its last batch in it."""
+    vault = FileVault("batches")
+    last = vault.places(vault.stored)[-1]
+    flipped = vault.stored[last.start + 20] ^ 1
+    vault.stored = (
+        vault.stored[: last.start + 20] + bytes([flipped]) + vault.stored[last.start + 21 :]
+    )
+    batches = vault.files().read_batches(vault.stored, batch_rows=1)
+    assert next(batches).to_pydict() == {"one": [CANARY], "two": [CANARY]}
+    with pytest.raises(TamperedFileError) as raised:
+        list(batches)
+    shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    room = [frame for frame in shown.stack if "/assay/encryption/" in frame.filename]
+    assert room
+    assert not any(CANARY in each for frame in room for each in (frame.locals or {}).values())

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
 from assay.core import atomic_file
-from assay.encryption.concealment import concealed
+from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.errors import (
     PlaintextFileError,
     ReplacedFileError,
@@ -191,11 +191,17 @@ class SealedParquet:
             assay.keys.KeysError: a data key is not to be had.
             OSError: there is no such file.
         """
-        with self._open(source, seal_id) as (file, _):
-            wanted = _wanted(file, columns)
-            batches = file.iter_batches(batch_size=batch_rows, columns=wanted)
-            while (batch := _named(_tampered, lambda: next(batches, None))) is not None:
-                yield batch if wanted is None else batch.select(wanted)
+        batch = None
+        try:
+            with self._open(source, seal_id) as (file, _):
+                wanted = _wanted(file, columns)
+                batches = file.iter_batches(batch_size=batch_rows, columns=wanted)
+                while (batch := _named(_tampered, lambda: next(batches, None))) is not None:
+                    yield batch if wanted is None else batch.select(wanted)
+        except Exception as exc:
+            forget_variables(exc)
+            del batch
+            raise
 
     @concealed
     def file_key(self, source: Path | BinaryIO | bytes) -> bytes:
