@@ -39,6 +39,9 @@ class Item(Sellable):
     )
     title = sealed(models.CharField(max_length=80), index=[Prefix(casefold, (3,)), Ngram(casefold)])
 
+    def __str__(self):
+        return self.title
+
 
 class ItemProxy(Item):
     class Meta:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import django
+from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
@@ -117,4 +118,5 @@ def bound_keyring() -> Iterator[Keyring]:
     bind(keyring)
     yield keyring
     call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)
+    apps.get_model("contenttypes", "ContentType").objects.clear_cache()
     connections["default"].close()

@@ -124,6 +124,12 @@ def sealed(
         reason = each.refusal_of(kinds[0])
         if reason is not None:
             raise DeclarationError(f"the index of a sealed {name}: {reason}")
+        if type(each) is Equality and field.choices is not None and each.acknowledged is None:
+            raise DeclarationError(
+                f"expected a sealed {name} with many values to index, found one with choices: how "
+                "often each occurs tells which is which; leave the index out, or say in "
+                'Equality(…, acknowledged="…") why that is acceptable'
+            )
     if len({type(each) for each in indexes}) < len(indexes):
         raise DeclarationError(f"expected one index of each kind for a sealed {name}, found two")
     cls: Any = type(field)

@@ -83,6 +83,12 @@ def lookup_of(field: Any, name: str) -> Any:
     )
 
 
+def needs_matching(lookup: Any) -> bool:
+    """Whether a comparison as `lookup_of` gives it finds candidates only."""
+    kind = getattr(lookup, "kind", None)
+    return kind is not None and not (type(kind) is Equality and kind.is_exact)
+
+
 def _answered(kind: Any) -> tuple[str, ...]:
     if type(kind) is Equality:
         return ("eq", "in")

@@ -162,6 +162,14 @@ def test_indexes_that_a_field_of_numbers_cannot_have(index):
         sealed(models.IntegerField(), index=index)
 
 
+def test_an_index_of_choices_says_why():
+    choices = [("f", "Free"), ("p", "Paid")]
+    with pytest.raises(DeclarationError, match="acknowledged"):
+        sealed(models.CharField(max_length=1, choices=choices), index=Equality(exact))
+    index = Equality(exact, acknowledged="everybody knows the plans")
+    assert sealed(models.CharField(max_length=1, choices=choices), index=index).sealed_indexes
+
+
 def test_a_table_of_ones_own_is_needed():
     parent = make()
     with pytest.raises(DeclarationError, match="one table"):
