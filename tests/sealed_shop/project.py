@@ -6,21 +6,25 @@ another one in its place.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import django
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
+
+T = TypeVar("T")
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="assay-django-")
 atexit.register(_FOLDER.cleanup)
@@ -104,9 +108,29 @@ def _connected_to(database: dict[str, Any]) -> Iterator[None]:
 
 
 def _connect(database: dict[str, Any]) -> None:
+    _disconnect()
+    connections.settings["default"] = database
+
+
+def run_async(work: Awaitable[T]) -> T:
+    """Run a coroutine, and leave no connection in the thread where Django works for it.
+
+    That thread lives as long as the process: what it keeps would lead the next test astray, which
+    may work on another database.
+    """
+
+    async def run() -> T:
+        try:
+            return await work
+        finally:
+            await sync_to_async(_disconnect)()
+
+    return asyncio.run(run())
+
+
+def _disconnect() -> None:
     connections["default"].close()
     del connections["default"]
-    connections.settings["default"] = database
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import uuid4
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.core.management import call_command
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.forms import modelform_factory
+from tests.sealed_shop.project import run_async
 
 from assay.encryption.django import (
     MappingError,
@@ -87,16 +86,6 @@ def load_fixture(canary, tmp_path):
     call_command("loaddata", str(fixture), verbosity=0)
 
 
-def asynchronously(work):
-    async def run():
-        try:
-            await work
-        finally:
-            await sync_to_async(connections.close_all)()
-
-    asyncio.run(run())
-
-
 async def save_later(canary):
     row = await customers().acreate(tenant_id="north", email="before@example.com")
     await assign(row, canary).asave()
@@ -126,13 +115,13 @@ WRITES = {
     "a copy": copy_a_row,
     "another owner": move,
     "after a rollback": take_back,
-    "acreate": lambda c: asynchronously(
+    "acreate": lambda c: run_async(
         customers().acreate(**given(c)["defaults"], email=f"{c}@example.com")
     ),
-    "asave": lambda c: asynchronously(save_later(c)),
-    "abulk_create": lambda c: asynchronously(customers().abulk_create([new(c)])),
-    "aget_or_create": lambda c: asynchronously(customers().aget_or_create(**given(c))),
-    "aupdate_or_create": lambda c: asynchronously(customers().aupdate_or_create(**given(c))),
+    "asave": lambda c: run_async(save_later(c)),
+    "abulk_create": lambda c: run_async(customers().abulk_create([new(c)])),
+    "aget_or_create": lambda c: run_async(customers().aget_or_create(**given(c))),
+    "aupdate_or_create": lambda c: run_async(customers().aupdate_or_create(**given(c))),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import pickle
 import traceback
@@ -16,6 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils.safestring import mark_safe
+from tests.sealed_shop.project import run_async
 
 from assay.core import DataKeyClass
 from assay.encryption import FrozenValueError, MissingEnvelopeError, TamperedEnvelopeError
@@ -475,7 +475,7 @@ def test_asynchronous_code(keyring):
             await Customer.objects.aupdate(age=6)
         return row.age
 
-    assert asyncio.run(work()) == 5
+    assert run_async(work()) == 5
 
 
 def test_proxies_and_abstract_models(keyring):
