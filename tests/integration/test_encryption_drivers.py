@@ -278,6 +278,8 @@ def nothing_else_is_written(session: Session) -> None:
         update(table).values(sealed=SECRET.encode()),
         update(table).values(sealed=literal_bytes),
         update(table).values(owner="west"),
+        update(table.alias()).values(sealed=literal_bytes),
+        update(Paper.__table__).where(Paper.id == 15).values({table.c.sealed: literal_bytes}),
         insert(table).values(country=9, name="x", owner="north"),
         update(Place).values(sealed=func.concat(SECRET)),
         mysql.insert(table).on_duplicate_key_update(sealed=literal_bytes),

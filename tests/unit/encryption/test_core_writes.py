@@ -62,6 +62,10 @@ _STATEMENTS: dict[str, Callable[[Any, str, Any], Any]] = {
     "update": lambda table, name, value: update(table).values({name: value}),
     "table.update": lambda table, name, value: table.update().values({table.c[name]: value}),
     "ordered": lambda table, name, value: update(table).ordered_values((table.c[name], value)),
+    "alias": lambda table, name, value: update(table.alias()).values({name: value}),
+    "alias of an alias": lambda table, name, value: update(a := table.alias().alias()).values(
+        {a.c[name]: value}
+    ),
     "insert": lambda table, name, value: insert(table).values({"id": uuid4(), name: value}),
     "many": lambda table, name, value: insert(table).values([{"id": uuid4(), name: value}] * 2),
     "tuples": lambda table, name, value: insert(table).values(
@@ -95,6 +99,37 @@ def test_expressions_are_refused(library: Any, form: str, expression: str, colum
     with library.sessions() as session, pytest.raises(UnsealedWriteError):
         session.execute(statement)
     assert library.column(column, row) == before
+
+
+_SEVERAL: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "values": lambda _, other, values: update(other).values(values),
+    "ordered": lambda _, other, values: update(other).ordered_values(*values.items()),
+    "join": lambda table, other, values: update(
+        other.join(table, table.c.tenant_id == other.c.id)
+    ).values(values),
+    "join by name": lambda table, other, values: update(
+        other.join(table, table.c.tenant_id == other.c.id)
+    ).values({column.key: value for column, value in values.items()}),
+}
+
+
+@pytest.mark.parametrize("form", _SEVERAL)
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("sealed", func.upper(SECRET)), ("owner_email_index", _BYTES), ("tenant_id", "south")],
+)
+def test_updates_of_several_tables_are_refused(
+    library: Any, form: str, column: str, value: object
+) -> None:
+    """As MariaDB executes them; the table that is named first need not be sealed."""
+    table, other = library.Document.__table__, library.Tenant.__table__
+    statement = _SEVERAL[form](table, other, {table.c[column]: value})
+    with library.engine.connect() as connection, pytest.raises(UnsealedWriteError):
+        refuse_unsealed(connection, statement, [], {}, {})
+    of_the_other = _SEVERAL[form](table, other, {other.c.id: "west"})
+    if form != "join by name":
+        with library.engine.connect() as connection:
+            assert refuse_unsealed(connection, of_the_other, [], {}, {}) is None
 
 
 def test_lambdas_are_refused(library: Any) -> None:

@@ -15,7 +15,11 @@ owner (UPDATE)               only together with an envelope: the old one is anot
 version (UPDATE)             only together with its envelope
 primary key (UPDATE)         nothing: the envelope is bound to it
 these three (INSERT)         values: what the database computes is not what was sealed for
+class (``polymorphic_on``)   the value of a class whose envelopes are written too; no expression
 ============================ =================================================================
+
+Owner, primary key and class may also stand in the table of a parent that has no envelopes. What a
+flush writes there was looked at before, by `hierarchies`, which permits the row.
 
 SQL as text, and tables that are only named (``sqlalchemy.table("…")``), say nothing of their
 columns; nobody but the database sees what they write. Reading refuses it.
@@ -28,16 +32,28 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import CTE, BindParameter, Column, Connection, Engine, Insert, Table, Update, event
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    Column,
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    Update,
+    event,
+)
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement
 
 from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.written import tables_of, tables_written, written_values
 
 ALREADY_SEALED = {"assay_already_sealed": True}
 """Execution options of the backfill's own statement, whose document holds envelopes only."""
@@ -48,42 +64,103 @@ _WAY_OUT = (
     "session.execute(insert(Model), rows)"
 )
 
-_UPDATES_OF_CLAUSE: Mapping[str, Callable[[Any], Iterable[Any]]] = {
-    "on_conflict_do_nothing": lambda _: (),
-    "on_conflict_do_update": lambda clause: clause.update_values_to_set,
-    "on_duplicate_key_update": lambda clause: dict(clause.update),
-}
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The envelopes that rows of a class have beyond those of every row of its hierarchy.
+
+    Attributes:
+        class_name: which class.
+        here: the keys of their columns that stand in the table of the class's value.
+        elsewhere: whether others stand in the table of a subclass.
+    """
+
+    class_name: str
+    here: frozenset[str] = frozenset()
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """The columns of a table to which its envelopes are bound, by their keys.
+    """The columns of a table to which envelopes are bound, by their keys.
 
     Attributes:
-        owner: says whose a row is; None when another table does.
         key: the primary key.
+        owners: say whose a row is; none when another table does.
         versions: for the column of each version its envelope's.
+        classes: for the column that tells classes apart, what each of its values needs.
     """
 
-    owner: str | None
     key: frozenset[str]
-    versions: Mapping[str, str]
+    owners: frozenset[str] = frozenset()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[object, Needs]] = field(default_factory=dict)
+
+
+def _bound(table: Table) -> _Bound:
+    found = table.info.get(_INFO_KEY)
+    return found or _Bound(frozenset(str(each.key) for each in table.primary_key))
 
 
 def watch_table(table: Table, owner: Column[Any], versions: Mapping[str, str]) -> None:
     """Let the statements that write into a table be looked at.
 
     Args:
-        table: has envelopes.
+        table: has envelopes, or what these are bound to.
         owner: the column that says whose a row is; of this table or another one.
         versions: the keys of the columns of versions, and of the envelopes that they belong to.
     """
-    known = table.info.get(_INFO_KEY)
-    table.info[_INFO_KEY] = _Bound(
-        str(owner.key) if owner.table is table else None,
-        frozenset(str(each.key) for each in table.primary_key),
-        {**(known.versions if known else {}), **versions},
-    )
+    known = _bound(table)
+    owners = known.owners | ({str(owner.key)} if owner.table is table else set())
+    table.info[_INFO_KEY] = replace(known, owners=owners, versions={**known.versions, **versions})
+
+
+def watch_classes(column: Column[Any], classes: Mapping[object, Needs]) -> None:
+    """Let the statements be looked at that say which class rows are of.
+
+    Args:
+        column: tells the classes apart.
+        classes: what rows of a class need, for each value of the column.
+    """
+    known, name = _bound(column.table), str(column.key)
+    every = {**known.classes.get(name, {}), **classes}
+    column.table.info[_INFO_KEY] = replace(known, classes={**known.classes, name: every})
+
+
+def bound_columns(table: Table) -> list[Column[Any]]:
+    """The columns of a table to which envelopes are bound, or by which they are needed."""
+    found = _bound(table)
+    return [table.c[name] for name in {*found.key, *found.owners, *found.classes}]
+
+
+_PERMITTED: WeakKeyDictionary[Connection, set[tuple[Table, tuple[object, ...]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def permit(connection: Connection, table: Table, key: tuple[object, ...]) -> None:
+    """Let the next UPDATE of one row by its primary key change what envelopes are bound to.
+
+    Args:
+        connection: the one that is going to execute it.
+        table: the row's.
+        key: the row's primary key.
+    """
+    _PERMITTED.setdefault(connection, set()).add((table, key))
+
+
+def _is_permitted(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all rows of an UPDATE by primary key were permitted, as the ORM executes it."""
+    known = _PERMITTED.get(connection)
+    if not known:
+        return False
+    names = [column._label for column in table.primary_key]  # noqa: SLF001 - the ORM's parameters
+    meant = {(table, tuple(row.get(str(name)) for name in names)) for row in rows}
+    permitted = meant <= known
+    known -= meant
+    return permitted
 
 
 @event.listens_for(Engine, "before_execute")
@@ -99,70 +176,29 @@ def refuse_unsealed(
     Raises:
         UnsealedWriteError: it would write something else than envelopes into a sealed table.
     """
-    del connection
     if ALREADY_SEALED.items() <= options.items():
         return
     if getattr(statement, "is_dml", False):
         for each in visitors.iterate(statement):
             if isinstance(each, Insert | Update):
-                given = (rows[0] if rows else row) if each is statement else {}
-                _look_at(each, given)
+                given = (rows or [row]) if each is statement else [_NOTHING]
+                _look_at(each, given, connection)
     elif getattr(statement, "is_select", False):
         for source in getattr(statement, "columns_clause_froms", ()):
             if isinstance(source, CTE) and isinstance(source.element, Insert | Update):
-                _look_at(source.element, {})
+                _look_at(source.element, [_NOTHING], connection)
 
 
-def written_values(statement: Any, table: Table) -> Iterator[tuple[str, object]]:
-    """What a statement gives to which column, as far as the statement itself says it.
-
-    Args:
-        statement: an INSERT or UPDATE.
-        table: the table it writes into.
-
-    Yields:
-        The key of a column, and a value or an expression.
-    """
-    for row in (statement._values or {}, *_multiple(statement, table)):  # noqa: SLF001 - there is no other way to see them
-        for column, value in row.items():
-            yield str(getattr(column, "key", column)), value
-    for column, value in getattr(statement, "_ordered_values", None) or ():
-        yield str(getattr(column, "key", column)), value
-    for name in getattr(statement, "_select_names", None) or ():
-        yield str(getattr(name, "key", name)), statement.select
-    for name in updated_on_conflict(statement):
-        yield name, statement._post_values_clause  # noqa: SLF001 - as above
+def _look_at(statement: Any, rows: Sequence[Mapping[str, Any]], connection: Connection) -> None:
+    for table in tables_written(statement):
+        if _INFO_KEY in table.info:
+            given = rows if table in set(tables_of(statement.table)) else [_NOTHING]
+            _look_at_table(statement, table, given, connection)
 
 
-def updated_on_conflict(statement: Any) -> list[str]:
-    """The keys of the columns that an INSERT updates in a row that is there already.
-
-    Raises:
-        UnsealedWriteError: the INSERT has a clause of which nobody knows what it writes.
-    """
-    found: Any = getattr(statement, "_post_values_clause", None)
-    names: list[str] = []
-    for clause in getattr(found, "clauses", () if found is None else (found,)):
-        updates = _UPDATES_OF_CLAUSE.get(clause.__visit_name__)
-        if updates is None:
-            raise UnsealedWriteError(
-                "expected an INSERT into a sealed table with ON CONFLICT or ON DUPLICATE KEY, or "
-                f"without, found {type(clause).__name__}, which may write anything; leave it out"
-            )
-        names += [str(getattr(column, "key", column)) for column in updates(clause)]
-    return names
-
-
-def _multiple(statement: Any, table: Table) -> Iterator[Mapping[Any, Any]]:
-    for rows in statement._multi_values or ():  # noqa: SLF001 - as above
-        for row in rows:
-            yield row if isinstance(row, Mapping) else dict(zip(table.c.keys(), row, strict=False))
-
-
-def _look_at(statement: Any, given: Mapping[str, Any]) -> None:
-    table = statement.table
-    if not isinstance(table, Table) or _INFO_KEY not in table.info:
-        return
+def _look_at_table(
+    statement: Any, table: Table, rows: Sequence[Mapping[str, Any]], connection: Connection
+) -> None:
     types, bound = {column.key: column.type for column in table.c}, table.info[_INFO_KEY]
     values = list(written_values(statement, table))
     for name, value in values:
@@ -173,18 +209,62 @@ def _look_at(statement: Any, given: Mapping[str, Any]) -> None:
                 f"{type(value).__name__}, which the database would compute and nobody seals; "
                 f"{_WAY_OUT}"
             )
-    if isinstance(statement, Insert):
-        _refuse_computed(bound, table, values)
-        return
     # What is assigned to itself is not changed.
-    changed = {name for name, value in values if value is not table.c.get(name)}
-    _refuse_apart(bound, table, types, changed | (given.keys() & types.keys()))
+    changed = [(name, value) for name, value in values if value is not table.c.get(name)]
+    written = {name for name, _ in changed} | (rows[0].keys() & types.keys())
+    if isinstance(statement, Insert):
+        if any(isinstance(each, EnvelopeType) for each in types.values()):
+            _refuse_computed(bound, table, values)
+    elif not changed and _is_permitted(connection, table, rows):
+        return
+    else:
+        _refuse_apart(bound, table, types, written)
+    for name in bound.classes.keys() & written:
+        assigned = [value for column, value in changed if column == name]
+        given = _given_values(f"{table.fullname}.{name}", assigned, rows, name)
+        _refuse_class(table, name, given, written, new=isinstance(statement, Insert))
+
+
+def _refuse_class(
+    table: Table, name: str, values: set[object], written: set[str], *, new: bool
+) -> None:
+    """Refuse to make rows those of a class without the envelopes that it needs."""
+    classes: Mapping[object, Needs] = table.info[_INFO_KEY].classes[name]
+    for needs in filter(None, map(classes.get, values)):
+        # A new row's other table is written by a statement of its own.
+        if needs.here <= written and (new or not needs.elsewhere):
+            continue
+        raise UnsealedWriteError(
+            f"expected rows of {table.fullname} with the envelopes of their class, found "
+            f"{table.fullname}.{name} with the value of {needs.class_name} without its envelopes; "
+            f"add instances of {needs.class_name}, or pass rows to "
+            f"session.execute(insert({needs.class_name}), rows)"
+        )
+
+
+def _given_values(
+    place: str, values: Sequence[object], rows: Sequence[Mapping[str, Any]], name: str
+) -> set[object]:
+    """The values that a column gets which says of which class rows are."""
+    given: set[object] = {row.get(name) for row in rows}
+    for value in values:
+        if isinstance(value, BindParameter):
+            given.update(row.get(value.key, value.effective_value) for row in rows)
+        elif _is_expression(value):
+            raise UnsealedWriteError(
+                f"expected a value for {place}, which says which class a row is of, found "
+                f"{type(value).__name__}, which the database would compute; compute it first: the "
+                "rows of some classes need an envelope"
+            )
+        else:
+            given.add(value)
+    return given
 
 
 def _refuse_computed(bound: _Bound, table: Table, values: Sequence[tuple[str, object]]) -> None:
     """Refuse to let the database compute what a new row was sealed for."""
     for name, value in values:
-        if name in {bound.owner, *bound.key, *bound.versions} and _is_expression(value):
+        if name in {*bound.owners, *bound.key, *bound.versions} and _is_expression(value):
             raise UnsealedWriteError(
                 f"expected a value for {table.fullname}.{name}, to which the envelopes of a new "
                 f"row are bound, found {type(value).__name__}, which the database would compute; "
@@ -214,7 +294,7 @@ def _refuse_apart(bound: _Bound, table: Table, types: Mapping[str, Any], written
                 f"expected the blind index {table.fullname}.{name} to change together with the "
                 f"envelope, found it alone; {_WAY_OUT}"
             )
-        if name == bound.owner:
+        if name in bound.owners:
             raise UnsealedWriteError(
                 f"expected an UPDATE that leaves the owner {table.fullname}.{name} alone, found "
                 "it without envelopes, which the old owner's would be; call "

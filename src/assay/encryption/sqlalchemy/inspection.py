@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -22,6 +21,7 @@ from assay.encryption.envelope import EnvelopeOpener
 from assay.encryption.errors import RowIdError
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import DeclarationError
+from assay.encryption.sqlalchemy.hierarchies import spellings
 from assay.encryption.sqlalchemy.model import SealedModel
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.keys import Keyring
@@ -184,11 +184,10 @@ def _describe(sealed: SealedModel) -> SealedTable:
 
 def _identities(mapper: Any) -> tuple[str, frozenset[object]]:
     """The column that tells classes apart, and its values, as a driver may give them."""
-    found = {each.polymorphic_identity for each in mapper.self_and_descendants}
     spelt = {
         spelling
-        for value in found
-        for spelling in ((value.name, value.value, value) if isinstance(value, Enum) else (value,))
+        for each in mapper.self_and_descendants
+        for spelling in spellings(each.polymorphic_identity)
     }
     return str(mapper.polymorphic_on.name), frozenset(spelt)
 

@@ -28,6 +28,7 @@ from assay.encryption.sqlalchemy.errors import (
     RowIdChangedError,
 )
 from assay.encryption.sqlalchemy.flushing import seal_when_flushed
+from assay.encryption.sqlalchemy.hierarchies import watch_hierarchy
 from assay.encryption.sqlalchemy.model import (
     SealedField,
     SealedGroup,
@@ -57,6 +58,8 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     mapper.class_manager.__class__ = SealedClassManager
     seal_when_flushed(mapper)
     if not attributes:
+        if inherited is not None:
+            watch_hierarchy(mapper)
         return
     declared = [attribute.field for attribute in attributes]
     name = _stable_name(mapper, cls, inherited)
@@ -95,6 +98,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
             mapper.columns[cls.__sealed__.owner],
             {group.version_column: group.column} if group.versioned else {},
         )
+    watch_hierarchy(mapper)
     for attribute in attributes:
         attribute.attach(cls.__sealed__)
         if attribute.field.plaintext is not None:

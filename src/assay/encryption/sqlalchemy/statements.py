@@ -18,8 +18,8 @@ from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexVal
 from assay.encryption.concealment import concealed
 from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import BlindIndexType, Contents
-from assay.encryption.sqlalchemy.core_writes import updated_on_conflict
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.hierarchies import refuse_rows_of_other_classes
 from assay.encryption.sqlalchemy.matching import is_matching
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
@@ -27,6 +27,7 @@ from assay.encryption.sqlalchemy.searching import criteria_of, refuse_approximat
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import refuse_named_plaintext
 from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
+from assay.encryption.sqlalchemy.written import updated_on_conflict
 from assay.keys import DataKey
 
 
@@ -55,6 +56,8 @@ def prepare(execution: ORMExecuteState) -> None:
         return
     if isinstance(statement, FromStatement):
         statement = _written_by(statement)
+    if execution.is_insert and execution.bind_mapper is not None:
+        refuse_rows_of_other_classes(execution.bind_mapper, statement, _rows(execution))
     model = getattr(getattr(execution.bind_mapper, "class_", None), "__sealed__", None)
     if model is None:
         return
@@ -109,13 +112,18 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
             f"would make rows that nobody seals; {way_out}"
         )
     _refuse_conflict(model, updated_on_conflict(statement))
-    parameters = execution.parameters
-    if not parameters:
+    rows = _rows(execution)
+    if not rows:
         return  # then the sealed column has no value, and its default refuses
     keys = SessionKeys.of(execution.session)
-    rows = [parameters] if isinstance(parameters, Mapping) else parameters
     seal = _RowSealer(keys, model, _connection(execution, model))
     execution.parameters = [seal(row) for row in rows]
+
+
+def _rows(execution: ORMExecuteState) -> Sequence[Mapping[str, Any]]:
+    """What is passed beside a statement."""
+    given = execution.parameters or ()
+    return [given] if isinstance(given, Mapping) else given
 
 
 def _refuse_conflict(model: SealedModel, names: Sequence[str]) -> None:

@@ -1,0 +1,190 @@
+"""Rows of a hierarchy: which class they are of, and what may change in the tables of its parents.
+
+Which envelopes a row must have follows from its class, and the class from a column
+(``polymorphic_on``) to which anybody can assign the value of another class. So what is flushed or
+inserted by the ORM must be of the class that it says it is, or of one with the same envelopes.
+
+Owner and primary key may stand in the table of a parent that is not sealed. An UPDATE of them is
+refused by `core_writes`, unless it is the flush of an instance whose row has no envelopes that
+would stay behind: one of a class that is not sealed, a move to another owner, a replaced row.
+
+Example:
+    >>> Person(kind="patient")                      # doctest: +SKIP
+    >>> session.flush()                             # doctest: +SKIP
+    UnsealedWriteError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+from weakref import WeakSet
+
+from sqlalchemy import BindParameter, Column, Connection, Table, event
+from sqlalchemy.orm import InstanceState, Mapper
+
+from assay.encryption.sqlalchemy.core_writes import (
+    Needs,
+    bound_columns,
+    permit,
+    watch_classes,
+    watch_table,
+)
+from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.moving import is_moved
+from assay.encryption.sqlalchemy.written import written_values
+
+_NO_GROUPS: Mapping[str, SealedGroup] = {}
+_WATCHED: WeakSet[Mapper[Any]] = WeakSet()
+
+
+def watch_hierarchy(mapper: Mapper[Any]) -> None:
+    """Let the rows of a sealed subclass, and of its parents, be looked at when they are written.
+
+    Args:
+        mapper: of a class that has sealed fields, of its own or inherited ones.
+    """
+    if mapper.inherits is None:
+        return
+    for table in mapper.tables:
+        if isinstance(table, Table):
+            watch_table(table, mapper.columns[_model(mapper).owner], {})
+    column = _class_column(mapper)
+    if column is not None and mapper.polymorphic_identity is not None:
+        needs = _needs(mapper, column)
+        watch_classes(column, dict.fromkeys(spellings(mapper.polymorphic_identity), needs))
+    base = mapper.base_mapper
+    if base not in _WATCHED:
+        _WATCHED.add(base)
+        for moment, look_at in _MOMENTS.items():
+            event.listen(base, moment, look_at, raw=True, propagate=True)
+
+
+def spellings(identity: object) -> tuple[object, ...]:
+    """The values by which a class may be named, as models, statements and drivers give them."""
+    if isinstance(identity, Enum):
+        return (identity.name, identity.value, identity)
+    return (identity,)
+
+
+def refuse_rows_of_other_classes(
+    mapper: Mapper[Any], statement: Any, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse an INSERT for a class of which some rows say that they are of another one.
+
+    Args:
+        mapper: of the class.
+        statement: the INSERT.
+        rows: what is passed beside it.
+
+    Raises:
+        UnsealedWriteError: the other class has other envelopes.
+    """
+    column = _class_column(mapper)
+    if column is None:
+        return
+    name = mapper.get_property_by_column(column).key
+    for key, value in written_values(statement, column.table):
+        if key in (name, column.key) and isinstance(value, BindParameter):
+            _refuse_value(mapper, value.effective_value)
+    for row in rows:
+        if name in row:
+            _refuse_value(mapper, row[name])
+
+
+def _model(mapper: Mapper[Any]) -> Any:
+    model: SealedModel | None = getattr(mapper.class_, "__sealed__", None)
+    return model
+
+
+def _groups(mapper: Mapper[Any]) -> Mapping[str, SealedGroup]:
+    model = _model(mapper)
+    return _NO_GROUPS if model is None else model.groups
+
+
+def _class_column(mapper: Mapper[Any]) -> Column[Any] | None:
+    """The column that says which class a row is of; none when it is computed."""
+    found = mapper.base_mapper.polymorphic_on
+    return found if isinstance(found, Column) and isinstance(found.table, Table) else None
+
+
+def _needs(mapper: Mapper[Any], column: Column[Any]) -> Needs:
+    of_every_row = _groups(mapper.base_mapper)
+    columns = [
+        mapper.columns[group.column]
+        for name, group in _groups(mapper).items()
+        if name not in of_every_row
+    ]
+    here = frozenset(str(each.key) for each in columns if each.table is column.table)
+    return Needs(mapper.class_.__name__, here, elsewhere=len(here) < len(columns))
+
+
+def _look_at_new(_mapper: object, connection: Connection, state: InstanceState[Any]) -> None:
+    _refuse_other_class(state)
+    session = state.session
+    if session is not None and session._deleted:  # noqa: SLF001 - the public one copies all
+        # Should this very row be among them, the two become one UPDATE of all of it.
+        _permit(connection, state, state.mapper._identity_key_from_state(state)[1])  # noqa: SLF001 - as SQLAlchemy looks for it
+
+
+def _look_at_changed(_mapper: object, connection: Connection, state: InstanceState[Any]) -> None:
+    _refuse_other_class(state)
+    model = _model(state.mapper)
+    if state.key is None:
+        return
+    if model is None:
+        # A row that is loaded as one of this class is none of a subclass of it.
+        permitted = state.mapper.polymorphic_on is not None
+    else:
+        own = {model.owner, *model.key}
+        permitted = is_moved(state, model) or own.isdisjoint(state.committed_state)
+    if permitted:
+        _permit(connection, state, state.key[1])
+
+
+def _refuse_other_class(state: InstanceState[Any]) -> None:
+    mapper = state.mapper
+    column = _class_column(mapper)
+    if column is not None:
+        name = mapper.get_property_by_column(column).key
+        if name in state.committed_state:
+            _refuse_value(mapper, state.dict.get(name))
+
+
+def _refuse_value(mapper: Mapper[Any], value: object) -> None:
+    for identity, other in mapper.polymorphic_map.items():
+        if value in spellings(identity) and _groups(other).keys() != _groups(mapper).keys():
+            raise UnsealedWriteError(
+                f"expected rows of the class {mapper.class_.__name__}, found one that says it is "
+                f"of the class {other.class_.__name__}, which has other envelopes; make an "
+                f"instance of {other.class_.__name__}, or pass its rows to "
+                f"session.execute(insert({other.class_.__name__}), rows)"
+            )
+
+
+def _permit(connection: Connection, state: InstanceState[Any], identity: Sequence[object]) -> None:
+    mapper = state.mapper
+    known = dict(zip(mapper.primary_key, identity, strict=True))
+    for table in mapper.tables:
+        if isinstance(table, Table) and _changes(state, bound_columns(table)):
+            permit(connection, table, tuple(_key_values(state, table, known)))
+
+
+def _changes(state: InstanceState[Any], columns: Sequence[Column[Any]]) -> bool:
+    names = {state.mapper.get_property_by_column(each).key for each in columns}
+    return not names.isdisjoint(state.committed_state)
+
+
+def _key_values(
+    state: InstanceState[Any], table: Table, known: Mapping[Any, object]
+) -> Iterator[object]:
+    """The primary key of a row in one of the tables that it stands in."""
+    for column in table.primary_key:
+        prop: Any = state.mapper.get_property_by_column(column)
+        found = [known[each] for each in prop.columns if each in known]
+        yield found[0] if found else getattr(state.obj(), prop.key)
+
+
+_MOMENTS = {"before_insert": _look_at_new, "before_update": _look_at_changed}
