@@ -12,28 +12,22 @@ Example:
 
 from __future__ import annotations
 
-import sys
-import types
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
-from decimal import Decimal
 from inspect import getattr_static
-from typing import Any, ClassVar
-from uuid import UUID
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import JSON, BigInteger
-from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
+from sqlalchemy.orm import CompositeProperty, Mapped, MappedColumn, Mapper, mapped_column
 
 from assay.encryption.blind_index import index_size_bytes
-from assay.encryption.conversions import Conversion, conversion_for
-from assay.encryption.errors import UnsupportedTypeError
 from assay.encryption.index_kinds import Equality
 from assay.encryption.ngram_index import Ngram
+from assay.encryption.sqlalchemy.annotations import kind_of
 from assay.encryption.sqlalchemy.attributes import ConvertedAttribute, SealedAttribute
 from assay.encryption.sqlalchemy.columns import (
     BlindIndexType,
+    Contents,
     EnvelopeType,
     NgramsType,
     refuse_default,
@@ -58,10 +52,6 @@ from assay.encryption.sqlalchemy.shapes import (
 
 _BEHIND_ALL_OTHERS = 1000
 """Where sealed columns stand in a table."""
-
-_KINDS: frozenset[Any] = frozenset(
-    {str, bytes, bool, int, float, UUID, Decimal, date, time, datetime, dict, list}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +162,16 @@ class Sealed:
             _declare(cls, declared)
         super().__init_subclass__(**options)
 
+    def __copy__(self) -> Self:
+        """A copy for ``copy.copy``, with values of its own where none are sealed yet."""
+        copied = type(self).__new__(type(self))
+        held = copied.__dict__
+        held.update(self.__dict__)
+        for name, value in self.__dict__.items():
+            if type(value) is Contents and value.envelope is None:
+                held[name] = Contents(dict(value.fields), None, None, id(held), value.replaces)
+        return copied
+
 
 def _keep_for_models(cls: type) -> None:
     """Let a mixin or abstract base keep its declarations, out of SQLAlchemy's sight."""
@@ -197,11 +197,12 @@ def _declarations(cls: type) -> dict[str, SealedDeclaration]:
     return found
 
 
-def refuse_left_over(cls: type) -> None:
+def refuse_left_over(mapper: Mapper[Any], cls: type) -> None:
     """Refuse a mapped class with a declaration that nobody turned into columns.
 
     Raises:
-        DeclarationError: there is one, which would be an ordinary attribute that is never stored.
+        DeclarationError: there is one, which would be an ordinary attribute that is never stored,
+            or a part of a composite.
     """
     for name in dir(cls):
         if isinstance(getattr_static(cls, name), SealedDeclaration):
@@ -209,6 +210,14 @@ def refuse_left_over(cls: type) -> None:
                 f"expected {cls.__name__} to name its table in __tablename__ for its sealed field "
                 f"{name!r}, found it mapped in another way; map it declaratively"
             )
+    for name, found in mapper._props.items():  # noqa: SLF001 - the public ones configure all mappers
+        for part in found.attrs if isinstance(found, CompositeProperty) else ():
+            field = getattr_static(cls, part, None) if isinstance(part, str) else part
+            if isinstance(field, SealedAttribute | SealedDeclaration):
+                raise DeclarationError(
+                    f"expected {cls.__name__}.{name} to be a composite of columns, found a sealed "
+                    "field in it, which is none; make it a property that reads and assigns fields"
+                )
 
 
 def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
@@ -216,7 +225,7 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
     group_of_class = default_group(cls)
     fields = []
     for name, each in declared.items():
-        kind, nullable, conversion = _kind_of(each.mixin or cls, name, each.annotation)
+        kind, nullable, conversion = kind_of(each.mixin or cls, name, each.annotation)
         field = SealedField(
             name,
             each.group or group_of_class,
@@ -294,6 +303,7 @@ def _index_column(kind: IndexKind) -> Any:
 
 def _refuse_field(cls: type, field: SealedField) -> None:
     place = f"{cls.__name__}.{field.name}"
+    _refuse_name(cls, field.name)
     if field.indexes and field.conversion is not None:
         raise DeclarationError(
             f"expected no blind index on {place}, found one on {field.type_name}: how often each "
@@ -307,6 +317,24 @@ def _refuse_field(cls: type, field: SealedField) -> None:
         raise DeclarationError(
             f"expected {place} to hold what its plaintext column holds, found {field.type_name}; "
             "declare it as text, a number or a dict until the table is sealed"
+        )
+
+
+def _refuse_name(cls: type, name: str) -> None:
+    """Refuse a sealed field that would hide something of which a model is made.
+
+    Raises:
+        DeclarationError: always with the way out.
+    """
+    bases = [each for each in cls.__mro__[1:] if "registry" in vars(each)]
+    of_models = {"metadata", "registry", *dir(object), *(dir(bases[0]) if bases else ())}
+    inherited = getattr_static(bases[0], name, None) if bases else None
+    if (name in of_models and not isinstance(inherited, SealedDeclaration)) or name.startswith(
+        ("_sa_", "__")
+    ):
+        raise DeclarationError(
+            f"expected another name for a sealed field of {cls.__name__}, found {name!r}, which "
+            "its declarative base or SQLAlchemy has taken; rename the field"
         )
 
 
@@ -356,52 +384,3 @@ def _add_column(cls: type, name: str, column: object) -> None:
             "attribute of that name; rename it"
         )
     setattr(cls, name, column)
-
-
-def _kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool, Conversion | None]:
-    """What a field's payload holds, whether it may be None, and how it is converted."""
-    place = f"{cls.__name__}.{name}"
-    if annotation is None:
-        raise DeclarationError(
-            f"expected an annotation that says what {place} holds, found none; write for example "
-            f"{name}: Mapped[str] = sealed()"
-        )
-    hint = _evaluate(cls, place, annotation)
-    if typing.get_origin(hint) is not Mapped:
-        raise DeclarationError(
-            f"expected Mapped[…] as the annotation of {place}, found {hint!r}; write for example "
-            f"{name}: Mapped[str] = sealed()"
-        )
-    (held,) = typing.get_args(hint)
-    is_union = typing.get_origin(held) in (typing.Union, types.UnionType)
-    options = typing.get_args(held) if is_union else (held,)
-    kinds = [typing.get_origin(option) or option for option in options]
-    nullable = types.NoneType in kinds
-    kinds = [kind for kind in kinds if kind is not types.NoneType]
-    if len(kinds) == 1 and kinds[0] in _KINDS:
-        return kinds[0], nullable, None
-    try:
-        conversion = conversion_for(kinds[0], place) if len(kinds) == 1 else None
-    except UnsupportedTypeError as exc:
-        raise DeclarationError(str(exc)) from exc
-    if conversion is not None:
-        return conversion.kind, nullable, conversion
-    names = ", ".join(sorted(kind.__name__ for kind in _KINDS))
-    raise DeclarationError(
-        f"expected {place} to hold one of {names}, an enumeration, a frozen dataclass or struct, "
-        f"or one of these | None, found {held!r}; store it as text, a number or a dict, and "
-        "convert it in a property"
-    )
-
-
-def _evaluate(cls: type, place: str, annotation: object) -> object:
-    module = sys.modules.get(cls.__module__)
-    names = {**vars(cls), **(vars(module) if module else {})}
-    holder = types.SimpleNamespace(__annotations__={place: annotation})
-    try:
-        return typing.get_type_hints(holder, names)[place]
-    except NameError as exc:
-        raise DeclarationError(
-            f"expected to find what the annotation of {place} names, found no {exc.name!r} in its "
-            "module; import it outside of TYPE_CHECKING"
-        ) from exc

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import getattr_static
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnDefault, Index, UniqueConstraint, event
@@ -36,6 +36,7 @@ from assay.encryption.sqlalchemy.model import (
     envelope_column,
 )
 from assay.encryption.sqlalchemy.moving import MOVE
+from assay.encryption.sqlalchemy.searching import criteria_of
 from assay.encryption.sqlalchemy.shapes import inherited_model, refuse_remade, refuse_unsealed
 from assay.encryption.sqlalchemy.swapping import guard_table
 from assay.encryption.sqlalchemy.transition import refuse_plaintext_write
@@ -53,7 +54,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     attributes = [value for value in vars(cls).values() if isinstance(value, SealedAttribute)]
     inherited = inherited_model(cls)
     refuse_unsealed(mapper, cls, inherited, [attribute.field for attribute in attributes])
-    refuse_left_over(cls)
+    refuse_left_over(mapper, cls)
     _call_validators(mapper, cls)
     mapper.class_manager.__class__ = SealedClassManager
     seal_when_flushed(mapper)
@@ -105,6 +106,22 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
             plaintext = getattr(cls, attribute.field.plaintext_attribute)
             event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)
     _index_all_ngrams(mapper, groups)
+
+
+@event.listens_for(Mapper, "mapper_configured")
+def refuse_computed_criteria(mapper: Mapper[Any], cls: type) -> None:
+    """Refuse attributes that compare sealed fields within the columns that are loaded.
+
+    Raises:
+        DeclarationError: a session has no chance to compute their blind indexes.
+    """
+    for prop in mapper.column_attrs:
+        if not isinstance(prop.columns[0], Column) and criteria_of(prop.columns[0]):
+            raise DeclarationError(
+                f"expected {cls.__name__}.{prop.key} to be made of columns, found a comparison of "
+                "a sealed field in it, whose blind indexes only a statement's session can "
+                "compute; make it a hybrid_property"
+            )
 
 
 def _first_model(
@@ -246,10 +263,35 @@ def _defaults(
         if default is None:
             continue
         if default.is_callable:
-            found[attribute] = partial(default.arg, None)  # SQLAlchemy gives it its context
+            found[attribute] = partial(
+                default.arg, _NoStatement(f"{mapper.class_.__name__}.{attribute}")
+            )
         elif default.is_scalar:
             found[attribute] = partial(lambda value: value, default.arg)
     return found
+
+
+class _NoStatement:
+    """Stands for the statement's context, which SQLAlchemy gives to the functions of defaults.
+
+    Args:
+        place: the attribute whose default it is.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse whatever a function asks for.
+
+        Raises:
+            DeclarationError: always.
+        """
+        raise DeclarationError(
+            f"expected a default of {self._place} that can be made before the row is sealed, found "
+            f"one that asks the statement for {name}, which there is not yet; assign the attribute "
+            "where the instance is made, or in a listener of before_insert"
+        )
 
 
 def _guard(cls: Any, attribute: str, error: Callable[[str], Exception]) -> None:

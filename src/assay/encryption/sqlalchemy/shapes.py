@@ -29,7 +29,7 @@ from sqlalchemy.orm import MappedAsDataclass
 
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import DeclarationError
-from assay.encryption.sqlalchemy.model import SealedField, SealedModel
+from assay.encryption.sqlalchemy.model import SealedField, SealedModel, envelope_column
 
 
 def is_mixin(cls: type) -> bool:
@@ -70,9 +70,7 @@ def refuse_shape(cls: Any) -> None:
     """
     name = cls.__name__
     if issubclass(cls, MappedAsDataclass):
-        raise DeclarationError(
-            f"expected an ordinary model, found the dataclass {name}; leave MappedAsDataclass out"
-        )
+        raise _a_dataclass(cls)
     named = vars(cls).get("__tablename__")
     if "__table__" in vars(cls) or not (isinstance(named, str) or _inherits_table(cls)):
         raise DeclarationError(
@@ -90,6 +88,13 @@ def refuse_shape(cls: Any) -> None:
             f"expected one owner for all of a row, found {cls.__owner__!r} on {name} and "
             f"{inherited.owner!r} on {inherited.model.__name__}; leave it to the latter"
         )
+
+
+def _a_dataclass(cls: type) -> DeclarationError:
+    return DeclarationError(
+        f"expected an ordinary model, found the dataclass {cls.__name__}, whose constructor would "
+        "not take its sealed fields; leave MappedAsDataclass, mapped_as_dataclass or @dataclass out"
+    )
 
 
 def _inherits_table(cls: type) -> bool:
@@ -141,6 +146,13 @@ def refuse_unsealed(
             f"expected {cls.__name__} in the table of {inherited.model.__name__}, or joined to it, "
             "found concrete inheritance, which leaves the sealed columns behind; declare it as a "
             "model of its own, with the sealed fields on a mixin of both"
+        )
+    if "__dataclass_fields__" in vars(cls):
+        raise _a_dataclass(cls)
+    if not all(mapper.has_property(envelope_column(field.group)) for field in own):
+        raise DeclarationError(
+            f"expected {cls.__name__} to be mapped with the columns of its sealed fields, found it "
+            "mapped in another way; map it declaratively"
         )
     for name in (*sealed, *(field.name for field in own)):
         if mapper.has_property(name) or not hasattr(getattr_static(cls, name), "field"):
