@@ -110,7 +110,7 @@ def postgresql_url(needs: Callable[[str], None]) -> Iterator[str]:
             command = [
                 str(_binary("postgres")), "-D", str(folder / "data"), "-p", str(port),
                 "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-                "-c", "fsync=off",
+                "-c", "fsync=off", "-c", "max_prepared_transactions=8",
             ]  # fmt: skip
             server = subprocess.Popen(
                 command, stdout=log, stderr=log, user=server_user, cwd=folder, env=_PLAIN

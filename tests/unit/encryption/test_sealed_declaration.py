@@ -15,7 +15,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import (
     CHAR,
+    NCHAR,
     Column,
+    FetchedValue,
     Float,
     ForeignKey,
     Identity,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     Sequence,
     String,
     Table,
+    TypeDecorator,
     Uuid,
     create_engine,
     func,
@@ -447,21 +450,30 @@ def test_annotated_declarations_are_refused() -> None:
         Annotated[str, sealed()]  # type: ignore[misc]  # the point
 
 
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
-        (lambda: mapped_column(CHAR(5)), "found CHAR"),
-        (lambda: mapped_column(Uuid(as_uuid=False)), "several spellings"),
-        (lambda: mapped_column(String, onupdate="other"), "onupdate"),
-        (lambda: mapped_column(String, ForeignKey("x.id", onupdate="CASCADE")), "ON UPDATE"),
-    ],
-)
-@pytest.mark.parametrize("place", ["owner", "id"])
-def test_what_rows_are_bound_to_is_read_as_it_was_written(
-    base: Any, column: Any, message: str, place: str
-) -> None:
+class Silent(TypeDecorator[str]):
+    impl = String
+    cache_ok = True
+
+
+class Padded(TypeDecorator[str]):
+    impl = CHAR
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type:
+        return str
+
+
+class Stripped(Padded):
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        del dialect
+        return value and value.rstrip()
+
+
+def bound(base: Any, place: str, column: Any) -> Any:
+    """A model whose owner or primary key is a column."""
     given = {"owner": mapped_column(String), "id": mapped_column(String, primary_key=True)}
-    given[place] = column()
+    given[place] = column
     given[place].column.primary_key = place == "id"
     members = {
         "__tablename__": "bound",
@@ -470,5 +482,56 @@ def test_what_rows_are_bound_to_is_read_as_it_was_written(
         "text": sealed(),
         **given,
     }
+    return type("Bound", (Sealed, base), members)
+
+
+def referring(rule: str | None) -> Any:
+    return mapped_column(String, ForeignKey("x.id", onupdate=rule))
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (lambda: mapped_column(CHAR(5)), "found CHAR"),
+        (lambda: mapped_column(NCHAR(5)), "found CHAR"),
+        (lambda: mapped_column(Padded(5)), "found CHAR"),
+        (lambda: mapped_column(String().with_variant(CHAR(5), "postgresql")), "found CHAR"),
+        (lambda: mapped_column(Uuid(as_uuid=False)), "several spellings"),
+        (lambda: mapped_column(String, onupdate="other"), "onupdate"),
+        (lambda: mapped_column(String, server_onupdate=FetchedValue()), "onupdate"),
+        (lambda: referring("CASCADE"), "ON UPDATE"),
+        (lambda: referring("set null"), "ON UPDATE"),
+    ],
+)
+@pytest.mark.parametrize("place", ["owner", "id"])
+def test_what_rows_are_bound_to_is_read_as_it_was_written(
+    base: Any, column: Any, message: str, place: str
+) -> None:
     with pytest.raises(DeclarationError, match=message):
-        type("Bound", (Sealed, base), members)
+        bound(base, place, column())
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        lambda: mapped_column(Stripped(5)),
+        lambda: referring(None),
+        lambda: referring("RESTRICT"),
+        lambda: referring("no action"),
+    ],
+)
+@pytest.mark.parametrize("place", ["owner", "id"])
+def test_what_is_read_as_it_was_written_is_taken(base: Any, column: Any, place: str) -> None:
+    assert bound(base, place, column()).__sealed__.owner == "owner"
+
+
+@pytest.mark.parametrize("place", ["owner", "id"])
+def test_a_reference_to_a_later_table_names_its_type(base: Any, place: str) -> None:
+    with pytest.raises(DeclarationError, match=r"mapped_column\(String, ForeignKey"):
+        bound(base, place, mapped_column(ForeignKey("later.id")))
+
+
+@pytest.mark.parametrize("place", ["owner", "id"])
+def test_a_type_of_ones_own_says_what_it_gives(base: Any, place: str) -> None:
+    with pytest.raises(DeclarationError, match="declare the property python_type on it"):
+        bound(base, place, mapped_column(Silent(5)))

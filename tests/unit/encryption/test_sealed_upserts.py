@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import LargeBinary, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.sql.base import SyntaxExtension
 from sqlalchemy.sql.elements import ClauseElement
 
-from assay.encryption.sqlalchemy import UnsealedWriteError
+from assay.encryption.sqlalchemy import Sealed, UnsealedWriteError, bind, sealed
 from assay.encryption.sqlalchemy.core_writes import refuse_unsealed
 
 SECRET = "Quartz & Obsidian"
@@ -96,6 +97,34 @@ def test_what_is_sealed_is_not(library: Any, form: str, update: str) -> None:
         core = _FORMS[form](document.__table__, _SEALED[update])
         with library.engine.connect() as connection, pytest.raises(UnsealedWriteError):
             refuse_unsealed(connection, core, [], {}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("email_plaintext", "the plaintext column of 'email'"), ("sealed_version", "sealed_version")],
+)
+def test_what_is_written_along_with_it_is_not(library: Any, name: str, message: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Note(Sealed, Base):
+        __tablename__ = "notes"
+        __owner__ = "owner"
+        __sealed_versions__ = name == "sealed_version"
+        id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+        owner: Mapped[str]
+        email: Mapped[str] = sealed(plaintext=None if __sealed_versions__ else "e_mail")
+
+    Base.metadata.create_all(library.engine)
+    given = {"id": 1, "owner": "north", "email": "ada@x"}
+    with bind(Session(library.engine), library.keyring) as session:
+        session.execute(insert(Note), [given])
+        statement = sqlite.insert(Note).on_conflict_do_update(
+            index_elements=["id"], set_={getattr(Note, name): 5}
+        )
+        with pytest.raises(UnsealedWriteError, match=message):
+            session.execute(statement, [given])
+        assert session.scalars(select(Note)).one().email == "ada@x"
 
 
 class Anything(SyntaxExtension, ClauseElement):

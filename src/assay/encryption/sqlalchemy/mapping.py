@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnDefault, Index, UniqueConstraint, event
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper
+from sqlalchemy.types import NullType, TypeDecorator
 
 from assay.encryption.blind_index import BlindIndex
 from assay.encryption.ngram_index import NgramIndex
@@ -132,7 +133,7 @@ def _first_model(
     if _python_type(owner) not in (str, int, UUID):
         raise DeclarationError(
             f"expected the owner {cls.__name__}.{cls.__owner__} to be text, a UUID or an integer, "
-            f"found {owner.type!r}"
+            f"found {_found_type(owner)}"
         )
     for column in (owner, *mapper.primary_key):
         refuse_remade(cls, column)
@@ -227,13 +228,24 @@ def _python_type(column: Any) -> type | None:
     return found
 
 
+def _found_type(column: Any) -> str:
+    if column.foreign_keys and isinstance(column.type, NullType):
+        return (
+            "a foreign key without a type, to a table that is not declared yet; name the type as "
+            "well, such as mapped_column(String, ForeignKey(...))"
+        )
+    if isinstance(column.type, TypeDecorator):
+        return f"{column.type!r}, which does not say so; declare the property python_type on it"
+    return repr(column.type)
+
+
 def _row_id_kind(cls: type, column: Any) -> RowIdKind:
     place = f"{cls.__name__}.{column.key}"
     kind = _ROW_ID_KINDS.get(cast("Any", _python_type(column)))
     if kind is None:
         raise DeclarationError(
-            f"expected the primary key {place} to be a UUID, an integer or text, found "
-            f"{column.type!r}; only these can be bound to an envelope"
+            f"expected the primary key {place} to be a UUID, an integer or text, which alone can "
+            f"be bound to an envelope, found {_found_type(column)}"
         )
     default = column.default
     by_database = (

@@ -20,11 +20,11 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from inspect import getattr_static
 from typing import Any
 
-from sqlalchemy import CHAR, NCHAR, Uuid
+from sqlalchemy import CHAR, NCHAR, TypeDecorator, Uuid
 from sqlalchemy.orm import MappedAsDataclass
 
 from assay.encryption.row_address import DEFAULT_GROUP
@@ -169,9 +169,10 @@ def refuse_remade(cls: type, column: Any) -> None:
         DeclarationError: always with the way out.
     """
     found, way_out = "", "leave that out: an envelope stays bound to the first value"
-    if isinstance(column.type, CHAR | NCHAR):
+    kinds = [*_types_of(column.type)]
+    if any(isinstance(each, CHAR | NCHAR) for each in kinds):
         found, way_out = "CHAR, which databases pad or strip", "declare String"
-    elif isinstance(column.type, Uuid) and not column.type.as_uuid:
+    elif any(isinstance(each, Uuid) and not each.as_uuid for each in kinds):
         found, way_out = "a Uuid as text, which has several spellings", "declare Mapped[UUID]"
     elif column.onupdate is not None or column.server_onupdate is not None:
         found = "a value that every UPDATE makes anew (onupdate)"
@@ -182,6 +183,17 @@ def refuse_remade(cls: type, column: Any) -> None:
             f"expected {cls.__name__}.{column.key}, to which envelopes are bound, to be read as it "
             f"was written, found {found}; {way_out}"
         )
+
+
+def _types_of(kind: Any) -> Iterator[Any]:
+    """A type, and those that it is on some databases."""
+    yield kind
+    for each in kind._variant_mapping.values():  # noqa: SLF001 - there is no other way to see them
+        yield from _types_of(each)
+    if isinstance(kind, TypeDecorator):
+        made_anew = type(kind).process_result_value is not TypeDecorator.process_result_value
+        if not made_anew:  # what it makes of what is read is its own affair
+            yield from _types_of(kind.impl_instance)
 
 
 _KEEPING = ("", "NO ACTION", "RESTRICT")
