@@ -96,6 +96,7 @@ class Adapter:
 _UNIT, _INTEGRATION = "tests/unit/encryption", "tests/integration"
 _TABLES = ("tests/sealed_table_vault.py",)
 _OBJECTS = ("tests/sealed_object_vault.py",)
+_DJANGO = (f"{_UNIT}/django/test_django_tampering.py",)
 _NOT_NULL = {"null": "the column is NOT NULL"}
 _NO_MISSING_FILE = "a missing file is the system's FileNotFoundError"
 
@@ -110,6 +111,8 @@ ADAPTERS: Mapping[str, Adapter] = {
     ),
     "SQLAlchemy": Adapter(_TABLES, {**_ONE_MESSAGE, **_NO_VERSIONS, **_NOT_NULL}),
     "SQLAlchemy, versioned": Adapter(_TABLES, {**_ONE_MESSAGE, **_NOT_NULL}),
+    "Django": Adapter(_DJANGO, {**_ONE_MESSAGE, **_NO_VERSIONS}),
+    "Django, versioned": Adapter(_DJANGO, _ONE_MESSAGE),
     "MongoDB": Adapter(
         (f"{_INTEGRATION}/mongodb/test_sealed_collection_safety.py",),
         {**_ONE_MESSAGE, "roll back": "documents have no versions, so nothing tells their age"},

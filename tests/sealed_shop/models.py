@@ -91,3 +91,28 @@ class Everything(Sealed, models.Model):
     slug = sealed(models.SlugField(null=True))
     address = sealed(models.GenericIPAddressField(null=True))
     tree = sealed(models.JSONField(null=True))
+
+
+class Letter(Sealed, models.Model):
+    """Of any version; for what an attacker does to rows."""
+
+    __owner__ = "owner"
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    owner = models.CharField(max_length=40)
+    text = sealed(models.TextField(), index=Equality(exact))
+    pages = sealed(models.IntegerField(default=1))
+    body = sealed(models.TextField(default="x" * 30), group="content")
+
+
+class Contract(Sealed, models.Model):
+    """As a letter, and older envelopes are noticed."""
+
+    __owner__ = "owner"
+    __sealed_versions__ = True
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    owner = models.CharField(max_length=40)
+    text = sealed(models.TextField(), index=Equality(exact))
+    pages = sealed(models.IntegerField(default=1))
+    body = sealed(models.TextField(default="x" * 30), group="content")

@@ -19,9 +19,9 @@ from django.db import models
 
 from assay.encryption.blind_index import BlindIndexValue
 from assay.encryption.concealment import concealed
-from assay.encryption.django.contents import Contents, SealedEnvelope
+from assay.encryption.django.contents import Contents, SealedEnvelope, SealedVersion
 from assay.encryption.django.errors import UnsealedPickleError, UnsealedWriteError
-from assay.encryption.django.sealing import indexed, sealed_for_writing
+from assay.encryption.django.sealing import indexed, sealed_for_writing, version_for_writing
 from assay.encryption.ngram_index import HEADER_BYTES
 
 _WAY_OUT = "assign the sealed fields of an instance and save it"
@@ -75,6 +75,42 @@ class EnvelopeField(models.BinaryField):
                 "sealed yet; save it before it is written as a fixture"
             )
         return b64encode(envelope).decode("ascii")
+
+
+class VersionField(models.BigIntegerField):
+    """The column of an envelope's version. It grows by one each time the envelope is replaced."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "editable": False})
+
+    def deconstruct(self) -> Any:
+        """As in a migration."""
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["editable"]
+        return name, path, args, kwargs
+
+    def formfield(self, **_: Any) -> None:
+        """None: a version is nobody's to choose."""
+
+    @concealed
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        """The version of what is about to be sealed.
+
+        Raises:
+            MappingError: see its leaves.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        return version_for_writing(model_instance, self.attname, add=add)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Admit a version that was sealed here, and nothing else.
+
+        Raises:
+            UnsealedWriteError: something else.
+        """
+        if type(value) is not SealedVersion:
+            _refuse("a version that was sealed in its envelope", value)
+        return super().get_db_prep_save(int(value), connection)
 
 
 class IndexField(models.BinaryField):

@@ -21,6 +21,12 @@ class SealedEnvelope(bytes):
     __slots__ = ()
 
 
+class SealedVersion(int):
+    """The version of an envelope that was sealed, or opened, and is about to be written with it."""
+
+    __slots__ = ()
+
+
 class Contents:
     """Stands in an instance's ``__dict__`` in place of the envelope, once it was opened.
 
@@ -29,12 +35,13 @@ class Contents:
         envelope: the stored bytes, or None when the values are not sealed yet.
         replaces: the stored envelope from which changed values were made; None when the column
             was NULL; `UNSET` for a new row.
+        version: of the stored envelope, in a versioned group; 0 when there is none.
         assigned: the fields that were assigned since the row was read.
-        pending: values and envelope on their way into the database.
+        pending: values, envelope and version on their way into the database.
     """
 
     # Not a dataclass: what turns those into JSON must not find the fields.
-    __slots__ = ("assigned", "envelope", "fields", "pending", "replaces")
+    __slots__ = ("assigned", "envelope", "fields", "pending", "replaces", "version")
 
     def __init__(
         self,
@@ -42,12 +49,14 @@ class Contents:
         envelope: bytes | None = None,
         replaces: bytes | None = UNSET,
         assigned: frozenset[str] = frozenset(),
+        version: int = 0,
     ) -> None:
         self.fields = fields
         self.envelope = envelope
         self.replaces = replaces
         self.assigned = assigned
-        self.pending: tuple[dict[str, object], bytes] | None = None
+        self.version = version
+        self.pending: tuple[dict[str, object], bytes, int] | None = None
 
     def __repr__(self) -> str:
         count = f"{len(self.fields)} field{'' if len(self.fields) == 1 else 's'}"
@@ -70,10 +79,12 @@ class Contents:
             self.assigned |= {name}
             self.pending = None
             return self
-        return Contents({**self.fields, name: value}, None, self.envelope, frozenset({name}))
+        fields = {**self.fields, name: value}
+        return Contents(fields, None, self.envelope, frozenset({name}), self.version)
 
     def __copy__(self) -> Contents:
-        return Contents(dict(self.fields), self.envelope, self.replaces, self.assigned)
+        fields = dict(self.fields)
+        return Contents(fields, self.envelope, self.replaces, self.assigned, self.version)
 
     def __deepcopy__(self, memo: object) -> Contents:
         return self.__copy__()

@@ -26,6 +26,11 @@ def envelope_column(group: str) -> str:
     return "sealed" if group == DEFAULT_GROUP else f"sealed_{group}"
 
 
+def version_column(envelope: str) -> str:
+    """The attribute and column of the version of an envelope: ``sealed_version``."""
+    return f"{envelope}_version"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SealedGroup:
     """The fields that share one envelope.
@@ -34,6 +39,7 @@ class SealedGroup:
         name: the group's name.
         table: the stable name of the table.
         column: the attribute and column of the envelope.
+        versioned: whether the envelope is bound to a version that stands beside it.
         fields: the model's fields by name, see `assay.encryption.django.fields`.
         padded: whether the payload is padded.
     """
@@ -43,6 +49,12 @@ class SealedGroup:
     column: str
     fields: Mapping[str, Any]
     padded: bool
+    versioned: bool
+
+    @property
+    def version_column(self) -> str:
+        """The attribute and column of the envelope's version, of a versioned group."""
+        return version_column(self.column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,13 @@ class SealedModel:
 
     def columns_of(self, group: SealedGroup) -> list[str]:
         """The columns that are written when a group changes: its envelope and its indexes."""
-        return [group.column, *(c for name in group.fields for c in self.indexes.get(name, ()))]
+        indexes = (column for name in group.fields for column in self.indexes.get(name, ()))
+        return [*self.read_with(group), *indexes]
+
+    @staticmethod
+    def read_with(group: SealedGroup) -> list[str]:
+        """The columns that are needed to open a group: its envelope, and the version beside it."""
+        return [group.column, group.version_column] if group.versioned else [group.column]
 
     def owner_of(self, value: object) -> str:
         """The owner's name: text, or UUID or int as text.

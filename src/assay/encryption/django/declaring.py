@@ -49,7 +49,9 @@ def declare(sender: Any, mixin: type) -> None:
     for group in dict.fromkeys(field.sealed_group for field in fields):
         members = {field.name: field for field in fields if field.sealed_group == group}
         column = envelope_column(group)
-        groups[group] = SealedGroup(group, name, column, members, sender.__sealed_padding__)
+        groups[group] = SealedGroup(
+            group, name, column, members, sender.__sealed_padding__, sender.__sealed_versions__
+        )
     indexes: dict[str, dict[str, BlindIndex]] = {
         field.name: {
             column: index
@@ -102,11 +104,6 @@ def _refuse_shape(cls: Any, mixin: type) -> None:
         raise DeclarationError(
             f"expected {cls.__name__} to leave the name {twice!r} to a sealed column, found a "
             "field of that name; rename it"
-        )
-    if getattr(cls, "__sealed_versions__", False):
-        raise DeclarationError(
-            f"expected {cls.__name__} without __sealed_versions__, which Django models do not "
-            "have, found it set; leave it out"
         )
 
 

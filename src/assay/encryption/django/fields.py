@@ -28,9 +28,9 @@ from django.utils.timezone import is_naive
 
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.concealment import concealed, forget_variables
-from assay.encryption.django.columns import EnvelopeField, IndexField, NgramsField
+from assay.encryption.django.columns import EnvelopeField, IndexField, NgramsField, VersionField
 from assay.encryption.django.contents import UNSET, Contents
-from assay.encryption.django.declared import SealedModel, envelope_column
+from assay.encryption.django.declared import SealedModel, envelope_column, version_column
 from assay.encryption.django.errors import (
     DeclarationError,
     MissingFieldError,
@@ -187,7 +187,10 @@ class SealedFieldMixin:
         setattr(cls, name, SealedAttribute(self, envelope_column(self.sealed_group)))
         if cls._meta.abstract or cls._meta.proxy:
             return
-        _add(cls, envelope_column(self.sealed_group), EnvelopeField(null=True, blank=True))
+        column = envelope_column(self.sealed_group)
+        _add(cls, column, EnvelopeField(null=True, blank=True))
+        if getattr(cls, "__sealed_versions__", False):
+            _add(cls, version_column(column), VersionField(null=True, blank=True))
         for kind in self.sealed_indexes:
             for column in kind.columns("", name):
                 _add(cls, column, _index_field(kind))
@@ -391,7 +394,7 @@ def _index_field(kind: IndexKind) -> Any:
 
 def _add(cls: Any, name: str, field: Any) -> None:
     present = next((each for each in cls._meta.local_fields if each.name == name), None)
-    if type(present) is EnvelopeField and type(field) is EnvelopeField:
+    if type(present) is type(field) and type(field) in (EnvelopeField, VersionField):
         return
     if present is not None or name in vars(cls):
         raise DeclarationError(

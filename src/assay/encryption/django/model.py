@@ -18,7 +18,7 @@ from django.db.models.signals import class_prepared
 
 from assay.encryption.concealment import concealed
 from assay.encryption.django.checks import admin_errors
-from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope
+from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope, SealedVersion
 from assay.encryption.django.declared import AT, SealedGroup, SealedModel
 from assay.encryption.django.declaring import declare
 from assay.encryption.django.errors import (
@@ -47,6 +47,9 @@ class Sealed:
         __sealed_name__: the stable name of the table in associated data and blind indexes, when it
             shall differ from the table's own; set it to the old name when a table is renamed.
         __sealed_padding__: hide the exact length of the sealed values (Padmé).
+        __sealed_versions__: bind each envelope to a version of its row, so that an older envelope
+            of the same row that is put back is refused (`RolledBackEnvelopeError`). Each group gets
+            a column ``<envelope>_version``. A table that holds envelopes already cannot get them.
         __sealed__: what was declared, once the class is prepared.
 
     Raises:
@@ -56,6 +59,7 @@ class Sealed:
     __owner__: ClassVar[str]
     __sealed_name__: ClassVar[str | None] = None
     __sealed_padding__: ClassVar[bool] = False
+    __sealed_versions__: ClassVar[bool] = False
     __sealed__: ClassVar[SealedModel | None] = None
 
     @classmethod
@@ -110,7 +114,8 @@ class Sealed:
             return
         if fields is not None:
             sealed = {name for name in fields if name in declared.fields}
-            columns = {declared.group_of(name).column for name in sealed}
+            groups = {declared.group_of(name).name for name in sealed}
+            columns = [c for name in groups for c in declared.columns_of(declared.groups[name])]
             fields = [*(name for name in fields if name not in sealed), *columns]
         super().refresh_from_db(using, fields, **options)  # type: ignore[misc]  # of the model
         at, now = self.__dict__.get(AT), place_now(self, declared)
@@ -258,6 +263,8 @@ def _admit_fixture(instance: Any, declared: SealedModel) -> None:
     for group in declared.groups.values():
         contents = open_group(instance, declared, group)
         instance.__dict__[group.column] = SealedEnvelope(contents.envelope or b"")
+        if group.versioned:
+            instance.__dict__[group.version_column] = SealedVersion(contents.version)
         for name in group.fields:
             for column in declared.indexes.get(name, ()):
                 value = contents.fields.get(name)

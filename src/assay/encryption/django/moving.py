@@ -55,7 +55,7 @@ def move_to_owner(instance: Any, owner: object) -> None:
     for group, contents in opened.items():
         replaces = contents.replaces if contents.envelope is None else contents.envelope
         assigned = frozenset(group.fields)
-        held = Contents(dict(contents.fields), None, replaces, assigned)
+        held = Contents(dict(contents.fields), None, replaces, assigned, contents.version)
         instance.__dict__[group.column] = held
     setattr(instance, declared.owner, owner)
     instance.__dict__[AT] = (owner, *instance.__dict__[AT][1:])

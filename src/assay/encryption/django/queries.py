@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models.options import Options
 
 from assay.encryption.concealment import concealed
-from assay.encryption.django.columns import EnvelopeField, IndexField
+from assay.encryption.django.columns import EnvelopeField, IndexField, VersionField
 from assay.encryption.django.declared import SealedModel
 from assay.encryption.django.errors import (
     DeclarationError,
@@ -59,7 +59,7 @@ class SealedQuerySet(models.QuerySet):
 
     def _is_raw(self, name: str) -> bool:
         field = next((f for f in self.model._meta.concrete_fields if f.attname == name), None)
-        return isinstance(field, EnvelopeField | IndexField)
+        return isinstance(field, EnvelopeField | IndexField | VersionField)
 
     @concealed
     def update(self, **kwargs: Any) -> int:
@@ -146,18 +146,23 @@ class SealedQuerySet(models.QuerySet):
         if fields == (None,):
             return super().only(*fields)
         declared = self._declared()
-        wanted = [self._column(name) for name in fields]
+        wanted = self._columns(fields)
         if wanted != list(fields):
             wanted.append(declared.owner)
         return super().only(*dict.fromkeys(wanted))
 
     def defer(self, *fields: Any) -> Any:
         """As Django's; for a sealed field its whole envelope is loaded on first access."""
-        return super().defer(*dict.fromkeys(self._column(name) for name in fields))
+        return super().defer(*dict.fromkeys(self._columns(fields)))
 
-    def _column(self, name: Any) -> Any:
+    def _columns(self, names: Iterable[Any]) -> list[Any]:
+        """The columns that are read for fields: of a sealed one its envelope, and its version."""
         declared = self._declared()
-        return declared.group_of(name).column if name in declared.fields else name
+        found: list[Any] = []
+        for name in names:
+            sealed = name in declared.fields
+            found += declared.read_with(declared.group_of(name)) if sealed else [name]
+        return found
 
 
 class SealedManager(models.Manager.from_queryset(SealedQuerySet)):  # type: ignore[misc]  # Django makes the class

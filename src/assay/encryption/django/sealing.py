@@ -9,13 +9,14 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import router
 
 from assay.core import DataKeyClass
 from assay.encryption.django.binding import keys_of
-from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope
+from assay.encryption.django.contents import Contents, SealedEnvelope, SealedVersion
 from assay.encryption.django.declared import AT, SealedGroup, SealedModel
 from assay.encryption.django.errors import (
     OwnerChangedError,
@@ -28,6 +29,7 @@ from assay.encryption.frozen import freeze
 from assay.encryption.owner_keys import key_of_envelope
 from assay.encryption.payload import decode_payload, encode_payload
 from assay.encryption.row_address import RowAddress
+from assay.encryption.row_version import FIRST_VERSION, put_version
 
 UNCHANGED: Any = object()
 """Stands for a column that is left as it is."""
@@ -67,9 +69,11 @@ def open_group(instance: Any, declared: SealedModel, group: SealedGroup) -> Cont
         assay.keys.KeysError: the data key is not to be had.
     """
     held = instance.__dict__
-    found = held.get(group.column, UNSET)
-    if found is UNSET:
-        found = getattr(instance, group.column)  # deferred: Django loads it
+    if type(held.get(group.column)) is not Contents:
+        deferred = [name for name in declared.read_with(group) if name not in held]
+        if deferred:  # the version belongs to the envelope that is read with it
+            instance.refresh_from_db(fields=declared.read_with(group))
+    found = held[group.column]
     if type(found) is Contents:
         return found
     if found is None:
@@ -80,7 +84,8 @@ def open_group(instance: Any, declared: SealedModel, group: SealedGroup) -> Cont
     at = held.get(AT) or place_now(instance, declared)
     owner = at[0] if at[0] is not None else getattr(instance, declared.owner)
     fields = _open(instance, declared, group, bytes(found), declared.owner_of(owner), at[1:])
-    contents = held[group.column] = Contents(fields, bytes(found))
+    version = held[group.version_column] if group.versioned else 0
+    contents = held[group.column] = Contents(fields, bytes(found), version=version)
     return contents
 
 
@@ -93,10 +98,14 @@ def _open(  # noqa: PLR0913, PLR0917 - what, of which row, and where it stands
     key: tuple[Any, ...],
 ) -> dict[str, object]:
     keys = keys_of(database_of(instance))
-    address = RowAddress(owner, group.table, group.name, declared.row_id_of(key))
+    address = _address(declared, group, owner, key)
     data_key = key_of_envelope(keys.keyring, owner, envelope)
-    place = address.associated_data()
-    fields = decode_payload(keys.opener.open_payload(data_key, place, envelope))
+    if group.versioned:
+        version = instance.__dict__[group.version_column]
+        payload = keys.opener.open_versioned_payload(data_key, address, version, envelope)
+    else:
+        payload = keys.opener.open_payload(data_key, address.associated_data(), envelope)
+    fields = decode_payload(payload)
     for name, field in group.fields.items():
         value = fields.get(name)
         if value is None:
@@ -110,6 +119,13 @@ def _open(  # noqa: PLR0913, PLR0917 - what, of which row, and where it stands
         if type(value) in (dict, list):
             fields[name] = freeze(value)
     return fields
+
+
+def _address(
+    declared: SealedModel, group: SealedGroup, owner: str, key: Sequence[object]
+) -> RowAddress:
+    version = FIRST_VERSION if group.versioned else None
+    return RowAddress(owner, group.table, group.name, declared.row_id_of(key), version)
 
 
 def database_of(instance: Any) -> str:
@@ -149,12 +165,44 @@ def sealed_for_writing(instance: Any, column: str, *, add: bool) -> Any:
     owner = declared.owner_of(owner)
     fields = completed(group, contents.fields)
     keys = keys_of(database_of(instance))
-    address = RowAddress(owner, group.table, group.name, declared.row_id_of(key))
+    place = _address(declared, group, owner, key).associated_data()
     payload = encode_payload(fields, padded=group.padded)
-    data_key = keys.keyring.current(owner, _ROWS)
-    envelope = keys.sealer.seal_payload(data_key, address.associated_data(), payload)
-    contents.pending = (fields, envelope)
+    version = FIRST_VERSION if add else contents.version + 1
+    if group.versioned:
+        payload = put_version(version, payload)
+    envelope = keys.sealer.seal_payload(keys.keyring.current(owner, _ROWS), place, payload)
+    contents.pending = (fields, envelope, version)
     return SealedEnvelope(envelope)
+
+
+def version_for_writing(instance: Any, column: str, *, add: bool) -> Any:
+    """The version of an envelope that is about to be written, or `UNCHANGED`.
+
+    Raises:
+        MappingError: as in `sealed_for_writing`.
+        EnvelopeError: as above.
+        assay.keys.KeysError: as above.
+    """
+    groups = declared_by(instance).groups.values()
+    group = next(each for each in groups if each.versioned and each.version_column == column)
+    contents = pending(instance, group, add=add)
+    return UNCHANGED if contents is None else SealedVersion(contents.pending[2])
+
+
+def pending(instance: Any, group: SealedGroup, *, add: bool) -> Any:
+    """The contents of a group that are about to be written, sealed once; None when they are not.
+
+    Raises:
+        MappingError: as in `sealed_for_writing`.
+        EnvelopeError: as above.
+        assay.keys.KeysError: as above.
+    """
+    contents = instance.__dict__.get(group.column)
+    if type(contents) is not Contents or contents.pending is None:
+        if sealed_for_writing(instance, group.column, add=add) is UNCHANGED:
+            return None
+        contents = instance.__dict__[group.column]
+    return contents
 
 
 def completed(group: SealedGroup, given: dict[str, object]) -> dict[str, object]:
@@ -184,12 +232,9 @@ def indexed(instance: Any, column: str, *, add: bool) -> Any:
     """
     declared = declared_by(instance)
     name = next(name for name, columns in declared.indexes.items() if column in columns)
-    group = declared.group_of(name)
-    contents = instance.__dict__.get(group.column)
-    if type(contents) is not Contents or contents.pending is None:
-        if sealed_for_writing(instance, group.column, add=add) is UNCHANGED:
-            return UNCHANGED
-        contents = instance.__dict__[group.column]
+    contents = pending(instance, declared.group_of(name), add=add)
+    if contents is None:
+        return UNCHANGED
     return index_of(instance, declared, name, column, contents.pending[0][name])
 
 
@@ -241,6 +286,9 @@ def end_writing(instance: Any, declared: SealedModel) -> None:
     for group in declared.groups.values():
         contents = held.get(group.column)
         if type(contents) is Contents and contents.pending is not None:
-            held[group.column] = Contents(*contents.pending)
+            fields, envelope, version = contents.pending
+            held[group.column] = Contents(fields, envelope, version=version)
+            if group.versioned:
+                held[group.version_column] = version
     held[AT] = place_now(instance, declared)
     instance._state.sealed_moving = False
