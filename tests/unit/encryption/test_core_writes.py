@@ -132,6 +132,15 @@ def test_updates_of_several_tables_are_refused(
             assert refuse_unsealed(connection, of_the_other, [], {}, {}) is None
 
 
+def test_parameters_of_one_table_are_no_columns_of_another(library: Any) -> None:
+    table, other = library.Document.__table__, library.Tenant.__table__
+    statement = (
+        update(other).where(other.c.id == bindparam("sealed")).values({table.c.tenant_id: 1})
+    )
+    with library.engine.connect() as connection, pytest.raises(UnsealedWriteError, match="owner"):
+        refuse_unsealed(connection, statement, [], {"sealed": "north"}, {})
+
+
 def test_lambdas_are_refused(library: Any) -> None:
     table = library.Document.__table__
     with library.engine.begin() as connection, pytest.raises(UnsealedWriteError):

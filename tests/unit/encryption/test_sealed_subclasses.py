@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, bindparam, create_engine, insert, select, update
+from sqlalchemy import ForeignKey, bindparam, create_engine, func, insert, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
 
 from assay.encryption.sqlalchemy import (
     OwnerChangedError,
@@ -63,6 +64,28 @@ class Driver(Sealed, Employee):  # joined to both
 
 class Trucker(Driver):  # adds nothing that is sealed
     __mapper_args__ = {"polymorphic_identity": "trucker"}
+
+
+class Courier(Sealed, Person):  # with a key of another name
+    __tablename__ = "couriers"
+    __owner__ = "city"
+    __mapper_args__ = {"polymorphic_identity": "courier"}
+    courier_id: Mapped[int] = mapped_column(ForeignKey("people.id"), primary_key=True)
+    city: Mapped[str]
+    bicycle: Mapped[str] = sealed()
+
+
+class Place(Base):  # nothing says which class its rows are of
+    __tablename__ = "places"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str]
+
+
+class Cellar(Sealed, Place):
+    __tablename__ = "cellars"
+    __owner__ = "holder"
+    id: Mapped[int] = mapped_column(ForeignKey("places.id"), primary_key=True)
+    wine: Mapped[str] = sealed()
 
 
 PEOPLE, EMPLOYEES = Person.__table__, Employee.__table__
@@ -189,6 +212,71 @@ def test_rows_are_replaced(session: Session) -> None:
     assert [row[1:3] for row in opened(session)][1:4] == [("b", "x"), ("a", "x"), ("a", "y")]
 
 
+def test_a_row_with_a_key_of_another_name_is_replaced(session: Session) -> None:
+    session.add(Courier(id=6, city="here", bicycle="red"))
+    session.flush()
+    session.delete(session.get_one(Courier, 6))
+    session.add(Courier(id=6, city="there", bicycle="blue"))
+    session.flush()
+    session.expunge_all()
+    assert session.get_one(Courier, 6).bicycle == "blue"
+
+
+def test_a_row_may_be_one_of_a_class_that_nothing_names(session: Session) -> None:
+    session.add(Cellar(id=1, holder="a", wine="red"))
+    session.commit()
+    session.expunge_all()
+    place = session.get_one(Place, 1)
+    assert type(place) is Place
+    place.holder = "b"
+    with pytest.raises(UnsealedWriteError, match="the owner"):
+        session.flush()
+    session.rollback()
+    assert session.get_one(Cellar, 1).wine == "red"
+
+
+def test_an_owner_that_changes_past_its_attribute_is_refused(session: Session) -> None:
+    driver = session.get_one(Driver, 4)
+    vars(driver)["region"] = "y"
+    flag_modified(driver, "region")
+    with pytest.raises(OwnerChangedError, match="left behind"):
+        session.flush()
+    session.rollback()
+    assert opened(session)
+
+
+def test_all_rows_of_an_update_are_permitted_or_none(session: Session) -> None:
+    session.add_all([Cellar(id=n, holder="a", wine="red") for n in (1, 2)])
+    session.commit()
+    session.expunge_all()
+    moving, place = session.get_one(Cellar, 1), session.get_one(Place, 2)
+    move_to_owner(moving, "b")
+    place.holder = "b"  # written together with the one that moves
+    with pytest.raises(UnsealedWriteError, match="the owner"):
+        session.flush()
+    session.rollback()
+    assert [each.wine for each in session.scalars(select(Cellar))] == ["red", "red"]
+
+
+def test_a_flush_permits_nothing_that_it_does_not_write(session: Session) -> None:
+    session.get_one(Driver, 4).firm = "b"
+    session.flush()
+    with pytest.raises(UnsealedWriteError, match="primary key"):
+        session.execute(
+            update(EMPLOYEES).where(EMPLOYEES.c.id == bindparam("employees_id")),
+            [{"employees_id": 4, "id": 9}],
+        )
+
+
+def test_the_database_computes_for_classes_that_are_not_sealed(session: Session) -> None:
+    session.get_one(Person, 1).firm = func.upper("b")
+    session.flush()
+    session.execute(
+        insert(EMPLOYEES).from_select(["id"], select(PEOPLE.c.id).where(PEOPLE.c.id == 1))
+    )
+    assert opened(session)[0][1] == "B"
+
+
 def test_what_is_not_bound_is_updated(session: Session) -> None:
     session.execute(update(Employee.__table__).values(desk="2"))
     session.execute(update(PEOPLE).values(region=PEOPLE.c.region))
@@ -241,6 +329,7 @@ def test_classes_that_have_the_same_envelopes_may_take_turns(session: Session) -
         (insert(Person), [{"id": 9, "firm": "a"}, {"id": 10, "firm": "a", "kind": "driver"}]),
         (insert(Person), {"id": 9, "firm": "a", "kind": "patient"}),
         (insert(Person).values(id=9, firm="a", kind="patient"), {}),
+        (insert(Person).values(id=9, firm="a", kind="driver"), {}),
         (insert(Person).values(id=9, firm="a", kind=PEOPLE.c.firm), {}),
         (insert(Employee), [{"id": 9, "firm": "a", "kind": "trucker"}]),
         (insert(PEOPLE), [{"id": 9, "kind": "person"}, {"id": 10, "kind": "patient"}]),

@@ -101,7 +101,10 @@ def test_what_is_sealed_is_not(library: Any, form: str, update: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("email_plaintext", "the plaintext column of 'email'"), ("sealed_version", "sealed_version")],
+    [
+        ("email_plaintext", "the plaintext column of 'email'"),
+        ("sealed_version", "not sealed, found sealed_version"),
+    ],
 )
 def test_what_is_written_along_with_it_is_not(library: Any, name: str, message: str) -> None:
     class Base(DeclarativeBase):

@@ -215,7 +215,7 @@ def _look_at_table(
     if isinstance(statement, Insert):
         if any(isinstance(each, EnvelopeType) for each in types.values()):
             _refuse_computed(bound, table, values)
-    elif not changed and _is_permitted(connection, table, rows):
+    elif _is_permitted(connection, table, rows):
         return
     else:
         _refuse_apart(bound, table, types, written)

@@ -303,9 +303,14 @@ class BlindCriterion(ColumnElement[bool]):
         return self.index_column._from_objects  # noqa: SLF001 - a criterion stands for its column
 
     def _annotate(self, values: object) -> BlindCriterion:
-        """Itself: what annotations say of it would hold only until it is replaced."""
+        """A copy without them: what they say of it would hold only until it is replaced.
+
+        SQLAlchemy annotates the columns of what it gets, which must not be those of an element
+        that other statements share.
+        """
         del values
-        return self
+        copied: BlindCriterion = self._clone()
+        return copied
 
     _with_annotations = _annotate
 

@@ -33,7 +33,6 @@ from assay.encryption.sqlalchemy.core_writes import (
 )
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel
-from assay.encryption.sqlalchemy.moving import is_moved
 from assay.encryption.sqlalchemy.written import written_values
 
 _NO_GROUPS: Mapping[str, SealedGroup] = {}
@@ -83,7 +82,7 @@ def refuse_rows_of_other_classes(
         UnsealedWriteError: the other class has other envelopes.
     """
     column = _class_column(mapper)
-    if column is None:
+    if column is None or mapper.base_mapper not in _WATCHED:
         return
     name = mapper.get_property_by_column(column).key
     for key, value in written_values(statement, column.table):
@@ -131,16 +130,10 @@ def _look_at_new(_mapper: object, connection: Connection, state: InstanceState[A
 
 def _look_at_changed(_mapper: object, connection: Connection, state: InstanceState[Any]) -> None:
     _refuse_other_class(state)
-    model = _model(state.mapper)
-    if state.key is None:
-        return
-    if model is None:
-        # A row that is loaded as one of this class is none of a subclass of it.
-        permitted = state.mapper.polymorphic_on is not None
-    else:
-        own = {model.owner, *model.key}
-        permitted = is_moved(state, model) or own.isdisjoint(state.committed_state)
-    if permitted:
+    # Sealing refuses an owner that changes without the envelopes. A row that is loaded as one of a
+    # class that is not sealed is none of a subclass, if anything says which class it is of.
+    known = _model(state.mapper) is not None or state.mapper.polymorphic_on is not None
+    if known and state.key is not None:
         _permit(connection, state, state.key[1])
 
 
