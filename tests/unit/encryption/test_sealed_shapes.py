@@ -20,6 +20,7 @@ from sqlalchemy.orm import (
     mapped_column,
     registry,
 )
+from sqlalchemy.orm.exc import StaleDataError
 
 from assay.encryption.sqlalchemy import DeclarationError, Equality, Sealed, bind, exact, sealed
 
@@ -92,6 +93,36 @@ def test_fields_of_an_abstract_base_are_no_attributes_of_it() -> None:
         "owner": mapped_column(String),
     }
     assert set(type("Paper", (Noted,), members).__sealed__.fields) == {"note"}
+
+
+def test_fields_of_a_declarative_base_are_those_of_its_models(keyring: Any) -> None:
+    class Base(Sealed, DeclarativeBase):
+        __owner__ = "owner"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        owner: Mapped[str]
+        note: Mapped[str] = sealed()
+
+    class Paper(Base):
+        __tablename__ = "papers"
+        text: Mapped[str] = sealed()
+
+    class Bill(Base):
+        __tablename__ = "bills"
+        amount: Mapped[int]
+
+    assert [set(each.__sealed__.fields) for each in (Paper, Bill)] == [{"note", "text"}, {"note"}]
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with bind(Session(engine), keyring) as session:
+        session.add_all(
+            [
+                Paper(id="1", owner="a", note="n", text="t"),
+                Bill(id="1", owner="a", note="b", amount=1),
+            ]
+        )
+        session.commit()
+        assert (session.get_one(Paper, "1").note, session.get_one(Bill, "1").note) == ("n", "b")
+    engine.dispose()
 
 
 def test_dataclasses_that_a_registry_makes_are_refused() -> None:
@@ -257,3 +288,20 @@ def test_a_copy_of_a_stored_instance_shows_what_it_showed(library: Any) -> None:
         assert (other.text, again.text) == ("one", "changed")
         session.commit()
         assert session.get(library.Document, key).text == "again"
+
+
+def test_a_copy_of_a_changed_instance_undoes_nothing(library: Any) -> None:
+    key, document = library.add(text="one"), library.Document
+    with library.sessions() as session:
+        mine = session.get(document, key)
+        mine.text = "mine"
+        copied = copy.copy(mine)
+        session.rollback()
+    with library.sessions.begin() as session:
+        session.get(document, key).owner_email = "theirs@x"
+    with library.sessions() as session:
+        session.merge(copied)
+        with pytest.raises(StaleDataError):
+            session.flush()
+    with library.sessions() as session:
+        assert session.get(document, key).owner_email == "theirs@x"

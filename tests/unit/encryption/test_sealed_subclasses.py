@@ -75,6 +75,13 @@ class Courier(Sealed, Person):  # with a key of another name
     bicycle: Mapped[str] = sealed()
 
 
+class Guest(Sealed, Person):  # whose owner stands in a column that other classes do not have
+    __owner__ = "host"
+    __mapper_args__ = {"polymorphic_identity": "guest"}
+    host: Mapped[str | None]
+    allergy: Mapped[str] = sealed()
+
+
 class Place(Base):  # nothing says which class its rows are of
     __tablename__ = "places"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -220,6 +227,18 @@ def test_a_row_with_a_key_of_another_name_is_replaced(session: Session) -> None:
     session.flush()
     session.expunge_all()
     assert session.get_one(Courier, 6).bicycle == "blue"
+
+
+def test_an_owner_that_other_classes_do_not_have(session: Session) -> None:
+    session.add(Guest(id=7, host="a", allergy="nuts"))
+    session.get_one(Person, 1).firm = "b"
+    session.flush()
+    with pytest.raises(UnsealedWriteError, match=r"the owner people\.host"):
+        session.execute(update(PEOPLE).values(host="b"))
+    move_to_owner(session.get_one(Guest, 7), "b")
+    session.flush()
+    session.expunge_all()
+    assert (session.get_one(Guest, 7).host, session.get_one(Guest, 7).allergy) == ("b", "nuts")
 
 
 def test_a_row_may_be_one_of_a_class_that_nothing_names(session: Session) -> None:

@@ -327,7 +327,7 @@ def _refuse_name(cls: type, name: str) -> None:
         DeclarationError: always with the way out.
     """
     bases = [each for each in cls.__mro__[1:] if "registry" in vars(each)]
-    of_models = {"metadata", "registry", *dir(object), *(dir(bases[0]) if bases else ())}
+    of_models = {"metadata", "registry", *(dir(bases[0]) if bases else ())}
     inherited = getattr_static(bases[0], name, None) if bases else None
     if (name in of_models and not isinstance(inherited, SealedDeclaration)) or name.startswith(
         ("_sa_", "__")

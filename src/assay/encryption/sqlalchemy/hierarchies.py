@@ -17,9 +17,10 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import BindParameter, Column, Connection, Table, event
 from sqlalchemy.orm import InstanceState, Mapper
@@ -39,6 +40,22 @@ _NO_GROUPS: Mapping[str, SealedGroup] = {}
 _WATCHED: WeakSet[Mapper[Any]] = WeakSet()
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is worked out once for all rows of a class.
+
+    Attributes:
+        class_attribute: says which class a row is of; None when that is computed.
+        bound: for each of its tables the attributes to which envelopes are bound.
+    """
+
+    class_attribute: str | None
+    bound: tuple[tuple[Table, frozenset[str]], ...]
+
+
+_ROWS: WeakKeyDictionary[Mapper[Any], _Rows] = WeakKeyDictionary()
+
+
 def watch_hierarchy(mapper: Mapper[Any]) -> None:
     """Let the rows of a sealed subclass, and of its parents, be looked at when they are written.
 
@@ -47,6 +64,7 @@ def watch_hierarchy(mapper: Mapper[Any]) -> None:
     """
     if mapper.inherits is None:
         return
+    _ROWS.clear()  # a new class may be bound to more
     for table in mapper.tables:
         if isinstance(table, Table):
             watch_table(table, mapper.columns[_model(mapper).owner], {})
@@ -137,13 +155,31 @@ def _look_at_changed(_mapper: object, connection: Connection, state: InstanceSta
         _permit(connection, state, state.key[1])
 
 
+def _rows_of(mapper: Mapper[Any]) -> _Rows:
+    known = _ROWS.get(mapper)
+    if known is None:
+        column = _class_column(mapper)
+        known = _ROWS[mapper] = _Rows(
+            None if column is None else mapper.get_property_by_column(column).key,
+            tuple(
+                (table, frozenset(_attributes(mapper, bound_columns(table))))
+                for table in mapper.tables
+                if isinstance(table, Table)
+            ),
+        )
+    return known
+
+
+def _attributes(mapper: Mapper[Any], columns: Sequence[Column[Any]]) -> Iterator[str]:
+    for column in columns:
+        if mapper.columns.contains_column(column):  # else another class's alone
+            yield mapper.get_property_by_column(column).key
+
+
 def _refuse_other_class(state: InstanceState[Any]) -> None:
-    mapper = state.mapper
-    column = _class_column(mapper)
-    if column is not None:
-        name = mapper.get_property_by_column(column).key
-        if name in state.committed_state:
-            _refuse_value(mapper, state.dict.get(name))
+    name = _rows_of(state.mapper).class_attribute
+    if name is not None and name in state.committed_state:
+        _refuse_value(state.mapper, state.dict.get(name))
 
 
 def _refuse_value(mapper: Mapper[Any], value: object) -> None:
@@ -158,16 +194,11 @@ def _refuse_value(mapper: Mapper[Any], value: object) -> None:
 
 
 def _permit(connection: Connection, state: InstanceState[Any], identity: Sequence[object]) -> None:
-    mapper = state.mapper
-    known = dict(zip(mapper.primary_key, identity, strict=True))
-    for table in mapper.tables:
-        if isinstance(table, Table) and _changes(state, bound_columns(table)):
+    changed = state.committed_state
+    for table, bound in _rows_of(state.mapper).bound:
+        if not bound.isdisjoint(changed):
+            known = dict(zip(state.mapper.primary_key, identity, strict=True))
             permit(connection, table, tuple(_key_values(state, table, known)))
-
-
-def _changes(state: InstanceState[Any], columns: Sequence[Column[Any]]) -> bool:
-    names = {state.mapper.get_property_by_column(each).key for each in columns}
-    return not names.isdisjoint(state.committed_state)
 
 
 def _key_values(
