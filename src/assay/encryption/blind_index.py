@@ -63,7 +63,7 @@ class Transform:
         Raises:
             UnsupportedValueError: another type, or text that is not valid Unicode.
         """
-        if not self.takes(type(value)):
+        if type(value) not in self.accepts and not self.takes(type(value)):
             raise UnsupportedValueError(
                 f"expected a value of {', '.join(kind.__name__ for kind in self.accepts)} for the "
                 f"blind index {self.name!r}, found {type(value).__name__}"

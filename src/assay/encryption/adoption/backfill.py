@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from assay.database import DatabaseError
 from assay.database.failures import named_errors
 from assay.encryption.adoption.expand import refuse_unexpanded
-from assay.encryption.adoption.index_values import index_values
+from assay.encryption.adoption.index_values import OwnerIndexes
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.ranges import (
     Checkpoint,
@@ -44,7 +44,7 @@ from assay.encryption.adoption.ranges import (
 )
 from assay.encryption.adoption.store import Store
 from assay.encryption.adoption.sweep import Crew, Job, Tally, sweep
-from assay.encryption.adoption.writing import Writer, Written, held_columns, writer_of
+from assay.encryption.adoption.writing import Writer, Written, reading_of, writer_of
 from assay.encryption.errors import PayloadError, RowIdError
 from assay.encryption.sqlalchemy.errors import MappingError
 
@@ -154,7 +154,7 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def _read(engine: Engine, part: Part, span: Span) -> list[Any]:
-    """Keys, owner and fields of the unsealed rows of a span, then the same as it is stored."""
+    """The unsealed rows of a span, see `Reading`."""
     statement = _reading(part, engine.dialect.name, span.after is None)
     with named_errors(f"read rows of {part.name}"), engine.connect() as connection:
         return list(connection.execute(statement, span_parameters(span)).all())
@@ -163,12 +163,7 @@ def _read(engine: Engine, part: Part, span: Span) -> list[Any]:
 @lru_cache(maxsize=64)
 def _reading(part: Part, dialect: str, first: bool) -> Select[Any]:
     return (
-        select(
-            *(column.label(f"k{at}") for at, column in enumerate(part.keys)),
-            part.owner.label("o"),
-            *(column.label(f"f{at}") for at, column in enumerate(part.plaintext.values())),
-            *held_columns(part, dialect),
-        )
+        select(*reading_of(part, dialect).columns)
         .where(part.envelope.is_(None), within_parameters(part, dialect, first=first))
         .order_by(*part.keys)
     )
@@ -198,30 +193,26 @@ class _Owner:
     """What is the same for all rows of an owner in a batch, worked out once."""
 
     def __init__(self, store: Store, part: Part, value: object) -> None:
-        self._store, self._part = store, part
-        self._name = part.model.owner_of(value)
-        self._rows = store.keys.rows(part.group, self._name)
+        name = part.model.owner_of(value)
+        self._group = part.group
+        self._row_id_of = part.model.row_id_of
+        self._rows = store.keys.rows(part.group, name)
         self._key = self._rows.current_key()
-        self._accept = [(each.name, each.accept) for each in part.group.fields]
-        self._from = len(part.keys) + 1
-        self._until = self._from + len(part.plaintext)
+        self._indexes = OwnerIndexes(store, part, name) if part.indexes else None
+        self._keys = len(part.keys)
+        self._fields = [(name, self._keys + 1 + at) for at, name in enumerate(part.plaintext)]
+        self._held = reading_of(part, store.engine.dialect.name).held
 
-    def seal(self, row: Any) -> Written:
+    def seal(self, row: tuple[Any, ...]) -> Written:
         """A row as `_read` has it, as it is written."""
-        part = self._part
-        fields = {
-            name: accept(value)
-            for (name, accept), value in zip(
-                self._accept, row[self._from : self._until], strict=True
-            )
-        }
-        part.group.complete(fields)
-        row_id = part.model.row_id_of(row[: self._from - 1])
-        envelope = self._rows.envelope(fields, row_id, self._key)
-        if not part.indexes:
-            return (envelope, *row[self._until :])
-        found = index_values(self._store, part, self._name, fields)
-        return (envelope, *(found[name] for name in part.indexes), *row[self._until :])
+        given: dict[str, object] = {}
+        for name, at in self._fields:
+            given[name] = row[at]
+        fields = self._group.accept(given)
+        envelope = self._rows.envelope(fields, self._row_id_of(row[: self._keys]), self._key)
+        if self._indexes is None:
+            return (envelope, *self._held(row))
+        return (envelope, *self._indexes.values(fields), *self._held(row))
 
 
 def _write(engine: Engine, writer: Writer, rows: Sequence[Written]) -> int:

@@ -1,8 +1,8 @@
 """The blind indexes of a row's fields: as they are to be, and whether stored ones are right.
 
 Example:
-    >>> index_values(store, part, "tenant-1", fields)              # doctest: +SKIP
-    {'email_index': b'…'}
+    >>> OwnerIndexes(store, part, "tenant-1").values(fields)       # doctest: +SKIP
+    [b'…']
 """
 
 from __future__ import annotations
@@ -11,24 +11,49 @@ from collections.abc import Mapping, Sequence
 
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.store import Store
-from assay.encryption.blind_index import BlindIndex, BlindIndexValue
+from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexValue
 from assay.keys import DataKey
 
 
-def index_values(
-    store: Store, part: Part, owner: str, fields: Mapping[str, object]
-) -> dict[str, BlindIndexValue | None]:
-    """The blind indexes of a row under its owner's index key, by column as in `Part.indexes`.
+class OwnerIndexes:
+    """Computes the blind indexes of rows of one owner.
 
-    Raises:
-        UnsupportedValueError: the transform does not accept a value.
-        assay.keys.KeysError: there is no index key to be had.
+    The owner's index key is asked for once, when the first value is met.
+
+    Args:
+        store: has the keys.
+        part: what is sealed together.
+        owner: whose rows they are.
     """
-    return {
-        column: store.keys.indexes.value(index, owner, fields[name])
-        for name in part.group.indexed
-        for column, index in part.model.indexes[name].items()
-    }
+
+    def __init__(self, store: Store, part: Part, owner: str) -> None:
+        self._keys, self._owner = store.keys.indexes, owner
+        found = {
+            column: (name, index)
+            for name in part.group.indexed
+            for column, index in part.model.indexes[name].items()
+        }
+        self._wanted = [(column, *found[column]) for column in part.indexes]
+        self._indexers: dict[str, BlindIndexer] = {}
+
+    def values(self, fields: Mapping[str, object]) -> list[BlindIndexValue | None]:
+        """The blind indexes of a row, in the order of `Part.indexes`.
+
+        Raises:
+            UnsupportedValueError: the transform does not accept a value.
+            assay.keys.KeysError: there is no index key to be had.
+        """
+        values: list[BlindIndexValue | None] = []
+        for column, name, index in self._wanted:
+            value = fields[name]
+            if value is None:
+                values.append(None)
+                continue
+            indexer = self._indexers.get(column)
+            if indexer is None:
+                indexer = self._indexers[column] = self._keys.newest(index, self._owner)
+            values.append(indexer.compute(value))
+        return values
 
 
 def wrong_indexes(

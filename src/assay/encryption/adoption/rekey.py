@@ -28,7 +28,7 @@ from assay.core import DataKeyClass
 from assay.database.failures import named_errors
 from assay.encryption.adoption.backfill import patiently
 from assay.encryption.adoption.errors import AdoptionBlockedError
-from assay.encryption.adoption.index_values import index_values
+from assay.encryption.adoption.index_values import OwnerIndexes
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.ranges import Checkpoint, Span, count, key_of, spans, within
 from assay.encryption.adoption.store import Store
@@ -173,14 +173,14 @@ def _moved(store: Store, part: Part, row: Any) -> dict[str, object] | None:
     row_id = part.model.row_id_of(key)
     fields = rows.open(envelope, row_id, version).fields
     part.group.complete(fields)
-    computed = index_values(store, part, owner, fields)
+    computed = OwnerIndexes(store, part, owner).values(fields)
     moved = rows.envelope(fields, row_id, current, version)
     return {
         "e": Contents({}, moved, rows.place(row_id)),
         "old": envelope,
         "o": row[width],
         **{f"k{at}": piece for at, piece in enumerate(key)},
-        **{f"i{at}": computed[name] for at, name in enumerate(part.indexes)},
+        **{f"i{at}": value for at, value in enumerate(computed)},
     }
 
 

@@ -12,7 +12,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, Text, bindparam, cast, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    Unicode,
+    UnicodeText,
+    bindparam,
+    cast,
+    type_coerce,
+)
 from sqlalchemy.types import NullType, TypeEngine
 
 
@@ -27,6 +40,17 @@ def witness(column: Column[Any], dialect: str) -> Any:
     if dialect == "mariadb":
         return cast(column, LargeBinary)
     return type_coerce(column, NullType())
+
+
+_GIVEN_AS_STORED = frozenset(
+    {String, Text, Unicode, UnicodeText, Integer, SmallInteger, BigInteger}
+)
+"""Types, and none that are derived from them, that SQLAlchemy does not convert for SQLite."""
+
+
+def is_given_as_stored(column: Column[Any], dialect: str) -> bool:
+    """Whether the model's value of a column is its witness too, so that one read gives both."""
+    return dialect == "sqlite" and type(column.type) in _GIVEN_AS_STORED
 
 
 def same(column: Column[Any], dialect: str, name: str) -> Any:

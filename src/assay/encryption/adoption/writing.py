@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Protocol
@@ -36,14 +37,14 @@ from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.types import NullType
 
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.witness import same, witness
+from assay.encryption.adoption.witness import is_given_as_stored, same, witness
 from assay.encryption.sqlalchemy.core_writes import ALREADY_SEALED
 
 _DOCUMENT_BYTES = 4 * 2**20
 """About how long a JSON document gets before the next one begins."""
 
 Written = tuple[Any, ...]
-"""An envelope, the blind indexes as in `Part.indexes`, and what `held_columns` read."""
+"""An envelope, the blind indexes as in `Part.indexes`, and what `Reading.held` takes."""
 
 
 class Writer(Protocol):
@@ -53,16 +54,38 @@ class Writer(Protocol):
         """How many rows were as they were read, and have their envelope now."""
 
 
-def held_columns(part: Part, dialect: str) -> list[Any]:
-    """Keys, owner and columns in the clear exactly as they are stored.
+@dataclass(frozen=True)
+class Reading:
+    """What is read of a row: keys, owner and fields as the model has them, and as they are stored.
 
-    On MariaDB the keys come first once more, as the driver gives and takes them: a comparison of
-    bytes would find no row by the primary key's index.
+    Attributes:
+        columns: the columns of the SELECT; keys, owner and fields come first.
+        held: takes keys, owner and fields exactly as they are stored out of what was read. On
+            MariaDB the keys come first once more, as the driver gives and takes them: a comparison
+            of bytes would find no row by the primary key's index.
     """
-    held = [*part.keys, part.owner, *part.plaintext.values()]
-    plain = [type_coerce(key, NullType()) for key in part.keys] if dialect == "mariadb" else []
-    exact = [witness(each, dialect) for each in held]
-    return [each.label(f"h{at}") for at, each in enumerate([*plain, *exact])]
+
+    columns: tuple[Any, ...]
+    held: Callable[[Any], tuple[Any, ...]]
+
+
+@lru_cache(maxsize=64)
+def reading_of(part: Part, dialect: str) -> Reading:
+    """What must be read of the rows of a part before they are written."""
+    plain = [*part.keys, part.owner, *part.plaintext.values()]
+    columns: list[Any] = [column.label(f"r{at}") for at, column in enumerate(plain)]
+    places: list[int] = []
+    if dialect == "mariadb":
+        places += range(len(columns), len(columns) + len(part.keys))
+        coerced = (type_coerce(key, NullType()) for key in part.keys)
+        columns += [each.label(f"k{at}") for at, each in enumerate(coerced)]
+    for at, each in enumerate(plain):
+        if is_given_as_stored(each, dialect):
+            places.append(at)
+        else:
+            places.append(len(columns))
+            columns.append(witness(each, dialect).label(f"h{at}"))
+    return Reading(tuple(columns), itemgetter(*places))
 
 
 @lru_cache(maxsize=64)
@@ -166,8 +189,8 @@ class _RowWriter:
             for at, c in enumerate(part.keys)
         )
         watched = [*part.keys, part.owner, *part.plaintext.values()]
-        held = len(held_columns(part, name))
-        first = held - len(watched)
+        first = len(part.keys) if name == "mariadb" else 0  # see `Reading.held`
+        held = first + len(watched)
         unchanged = (same(c, name, f"h{first + at}") for at, c in enumerate(watched))
         values = {
             c: bindparam(f"s{at}", type_=NullType()) for at, c in enumerate(part.sealed_columns)

@@ -163,6 +163,7 @@ class SealedGroup:
         indexed: the fields that have a blind index.
         plain: whether MessagePack has all their types itself, and nothing is padded.
         in_transition: whether the fields stand in columns in the clear as well.
+        names: the names of the fields.
     """
 
     name: str
@@ -176,9 +177,13 @@ class SealedGroup:
     indexed: tuple[str, ...] = field(init=False)
     plain: bool = field(init=False)
     in_transition: bool = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+    _taken_as_they_are: list[type | None] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Work out once what is needed for each row."""
+        object.__setattr__(self, "names", tuple(each.name for each in self.fields))
+        object.__setattr__(self, "_taken_as_they_are", [f.taken_as_it_is for f in self.fields])
         kinds = tuple((each.name, each.kind) for each in self.fields)
         object.__setattr__(self, "kinds", kinds)
         freezes = tuple(f.name for f in self.fields if f.kind in _FREEZES and not f.conversion)
@@ -194,6 +199,25 @@ class SealedGroup:
     def version_column(self) -> str:
         """The attribute and column of the envelope's version, of a versioned group."""
         return version_column(self.name)
+
+    def accept(self, given: dict[str, object]) -> dict[str, object]:
+        """All fields of a new row, as they are sealed.
+
+        Args:
+            given: name to value, or `UNSET`, of each field in the order of their declaration.
+
+        Raises:
+            SealedValueError: a value of another type than declared, or none where one must be.
+        """
+        if [*map(type, given.values())] == self._taken_as_they_are:
+            return given
+        fields = {
+            each.name: each.accept(given[each.name])
+            for each in self.fields
+            if given[each.name] is not UNSET
+        }
+        self.complete(fields)
+        return fields
 
     def complete(self, fields: dict[str, object]) -> None:
         """Give fields that nobody gave their defaults.

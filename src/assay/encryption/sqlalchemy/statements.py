@@ -233,8 +233,6 @@ class _RowGroup:
         self.plaintext = [
             (each.name, each.plaintext_attribute) for each in group.fields if group.in_transition
         ]
-        self._names = tuple(each.name for each in group.fields)
-        self._kinds = [each.taken_as_it_is for each in group.fields]
 
     def take(self, row: dict[str, Any]) -> dict[str, object]:
         """The fields as they are sealed; the row has them no longer.
@@ -243,17 +241,9 @@ class _RowGroup:
             SealedValueError: a value of another type than declared, or none where one must be.
         """
         given: dict[str, object] = {}
-        for name in self._names:
+        for name in self.group.names:
             given[name] = row.pop(name, UNSET)
-        if [*map(type, given.values())] == self._kinds:  # all of them, and none to be made over
-            return given
-        fields = {
-            field.name: field.accept(given[field.name])
-            for field in self.group.fields
-            if given[field.name] is not UNSET
-        }
-        self.group.complete(fields)
-        return fields
+        return self.group.accept(given)
 
 
 def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> None:

@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from assay.core import DataKeyClass
 from assay.encryption.adoption import NotExpandedError, NotVerifiedError
 from assay.encryption.adoption import backfill as module
 from assay.encryption.adoption.backfill import backfill, seal_span
 from assay.encryption.adoption.errors import CheckpointError
+from assay.encryption.adoption.index_values import OwnerIndexes
 from assay.encryption.adoption.pool import process_pool
 from assay.encryption.adoption.ranges import Checkpoint, Span, spans
 from assay.encryption.adoption.store import Store
@@ -180,6 +182,16 @@ def test_without_the_trigger_nothing_is_sealed(shop, executor):
     shop.write("DROP TRIGGER zz_assay_customers_sealed")
     with pytest.raises(NotExpandedError, match="no trigger"):
         run(shop, store, executor)
+
+
+def test_no_index_key_is_made_where_nothing_is_indexed(expanded, store):
+    indexes = OwnerIndexes(store, expanded.parts[1], "north")
+    assert indexes.values({"visits": None}) == [None]
+    assert list(store.keyring.owners(DataKeyClass.INDEXES)) == []
+    (value,) = indexes.values({"visits": 7})
+    index = expanded.parts[1].model.indexes["visits"]["visits_index"]
+    assert value == store.keys.indexes.value(index, "north", 7)
+    assert list(store.keyring.owners(DataKeyClass.INDEXES)) == ["north"]
 
 
 def test_no_keys_no_backfill(expanded, executor, monkeypatch):
