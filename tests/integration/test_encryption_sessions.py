@@ -8,7 +8,18 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from sqlalchemy import CHAR, Engine, ForeignKey, String, create_engine, insert, select, text, update
+from sqlalchemy import (
+    CHAR,
+    Engine,
+    ForeignKey,
+    String,
+    create_engine,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -26,6 +37,7 @@ from assay.encryption import TamperedEnvelopeError, WrongKeyError
 from assay.encryption.sqlalchemy import (
     DeclarationError,
     Equality,
+    OwnerMissingError,
     Sealed,
     bind,
     casefold,
@@ -206,6 +218,7 @@ def test_refused_keys_and_owners_would_not_open(
         "padded_here": (String, lambda: [String().with_variant(CHAR(8), "postgresql")]),
         "padded_keys": (CHAR(8), lambda: [String]),
         "cascading": (String, lambda: [String, ForeignKey("firms.id", onupdate="CASCADE")]),
+        "orphaned": (String, lambda: [String, ForeignKey("firms.id", ondelete="SET NULL")]),
     }
     Firm.__table__.to_metadata(Remade.metadata)
     for name, (key, owner) in declared.items():
@@ -222,11 +235,16 @@ def test_refused_keys_and_owners_would_not_open(
         "padded_here": WrongKeyError,
         "padded_keys": TamperedEnvelopeError,
         "cascading": WrongKeyError,
+        "orphaned": OwnerMissingError,
     }
     with bind(Session(engine), keyring) as session:
-        session.add_all([model(id="1", owner="south", text="x") for model in models.values()])
+        owners = {"cascading": "south", "orphaned": "north"}
+        session.add_all(
+            [model(id="1", owner=owners.get(name, "x"), text="x") for name, model in models.items()]
+        )
         session.commit()
         session.execute(update(Firm.__table__).where(text("id = 'south'")).values(id="east"))
+        session.execute(delete(Firm.__table__).where(text("id = 'north'")))
         session.commit()
         session.expunge_all()
         for name, error in refused.items():

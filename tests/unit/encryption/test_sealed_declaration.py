@@ -485,8 +485,8 @@ def bound(base: Any, place: str, column: Any) -> Any:
     return type("Bound", (Sealed, base), members)
 
 
-def referring(rule: str | None) -> Any:
-    return mapped_column(String, ForeignKey("x.id", onupdate=rule))
+def referring(rule: str | None, ondelete: str | None = None) -> Any:
+    return mapped_column(String, ForeignKey("x.id", onupdate=rule, ondelete=ondelete))
 
 
 @pytest.mark.parametrize(
@@ -501,6 +501,8 @@ def referring(rule: str | None) -> Any:
         (lambda: mapped_column(String, server_onupdate=FetchedValue()), "onupdate"),
         (lambda: referring("CASCADE"), "ON UPDATE"),
         (lambda: referring("set null"), "ON UPDATE"),
+        (lambda: referring(None, "SET NULL"), "ON DELETE"),
+        (lambda: referring("RESTRICT", "set default"), "ON DELETE"),
     ],
 )
 @pytest.mark.parametrize("place", ["owner", "id"])
@@ -518,6 +520,8 @@ def test_what_rows_are_bound_to_is_read_as_it_was_written(
         lambda: referring(None),
         lambda: referring("RESTRICT"),
         lambda: referring("no action"),
+        lambda: referring(None, "CASCADE"),
+        lambda: referring(None, "RESTRICT"),
     ],
 )
 @pytest.mark.parametrize("place", ["owner", "id"])

@@ -178,6 +178,8 @@ def refuse_remade(cls: type, column: Any) -> None:
         found = "a value that every UPDATE makes anew (onupdate)"
     elif any((key.onupdate or "").upper() not in _KEEPING for key in column.foreign_keys):
         found = "a foreign key whose ON UPDATE changes it in the database"
+    elif any((key.ondelete or "").upper().startswith("SET") for key in column.foreign_keys):
+        found = "a foreign key whose ON DELETE changes it in the database"
     if found:
         raise DeclarationError(
             f"expected {cls.__name__}.{column.key}, to which envelopes are bound, to be read as it "
