@@ -12,10 +12,12 @@ from sqlalchemy import (
     CHAR,
     Engine,
     ForeignKey,
+    LargeBinary,
     String,
     create_engine,
     delete,
     insert,
+    literal,
     select,
     text,
     update,
@@ -39,6 +41,7 @@ from assay.encryption.sqlalchemy import (
     Equality,
     OwnerMissingError,
     Sealed,
+    UnsealedWriteError,
     bind,
     casefold,
     mapping,
@@ -153,6 +156,22 @@ def test_a_prepared_transaction_outlives_its_process(engine: Engine, keyring: Ke
         connection.rollback()
         connection.commit_prepared(found, recover=True)
     assert texts(bind(sessionmaker(engine), keyring)) == [f"{SECRET} 1"]
+
+
+def test_no_write_hides_in_a_search(engine: Engine, keyring: Keyring) -> None:
+    sessions = bind(sessionmaker(engine), keyring)
+    with sessions.begin() as session:
+        session.add(Paper(**paper(1)))
+    table = Paper.__table__
+    plain = literal(SECRET.encode(), LargeBinary)
+    write = update(table).values(sealed=plain).returning(table.c.firm_id).cte()
+    for statement in (
+        select(Firm.id).where(Firm.id.in_(select(write.c.firm_id))),
+        select(Firm.id).add_cte(write),
+    ):
+        with sessions() as session, pytest.raises(UnsealedWriteError):
+            session.execute(statement)
+    assert texts(sessions) == [f"{SECRET} 1"]
 
 
 def test_rows_stream_from_asyncpg(fresh_postgresql_url: str, keyring: Keyring) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import (
     LargeBinary,
     bindparam,
+    delete,
     func,
     insert,
     lambda_stmt,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     select,
     text,
     type_coerce,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -99,6 +101,39 @@ def test_expressions_are_refused(library: Any, form: str, expression: str, colum
     with library.sessions() as session, pytest.raises(UnsealedWriteError):
         session.execute(statement)
     assert library.column(column, row) == before
+
+
+_AROUND: dict[str, Callable[[Any, Any], Any]] = {
+    "select": lambda write, _: select(write),
+    "beside": lambda write, other: select(other.c.id).add_cte(write),
+    "in": lambda write, other: select(other.c.id).where(other.c.id.in_(select(write.c.id))),
+    "exists": lambda write, other: select(other.c.id).where(select(write.c.id).exists()),
+    "subquery": lambda write, _: select(select(write).subquery().c.id),
+    "join": lambda write, other: select(other.c.id).join(write, write.c.id == other.c.id),
+    "count": lambda write, _: select(func.count()).select_from(write),
+    "scalar": lambda write, _: select(select(write.c.id).limit(1).scalar_subquery()),
+    "function": lambda write, _: select(func.max(select(write.c.id).scalar_subquery())),
+    "union": lambda write, other: union_all(select(write.c.id), select(other.c.id)),
+    "CTE": lambda write, _: select(select(write.c.id).cte("outer")),
+    "alias": lambda write, _: select(write.alias().c.id),
+    "delete": lambda write, other: delete(other).where(other.c.id.in_(select(write.c.id))),
+    "update": lambda write, other: update(other).where(other.c.id == write.c.id).values(id="x"),
+    "insert": lambda write, other: insert(other).from_select(["id"], select(write.c.id)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("around", _AROUND)
+@pytest.mark.parametrize("model", [False, True])
+def test_writes_within_other_statements_are_refused(library: Any, around: str, model: bool) -> None:
+    table = library.Document.__table__
+    written = library.Document if model else table
+    write = update(written).values(sealed=_BYTES).returning(table.c.id).cte("written")
+    statement = _AROUND[around](write, library.Tenant.__table__)
+    assert "UPDATE documents" in str(statement.compile(dialect=postgresql.dialect()))
+    with library.engine.connect() as connection, pytest.raises(UnsealedWriteError):
+        connection.execute(statement)
+    with library.sessions() as session, pytest.raises(UnsealedWriteError):
+        session.execute(statement)
 
 
 _SEVERAL: dict[str, Callable[[Any, Any, Any], Any]] = {

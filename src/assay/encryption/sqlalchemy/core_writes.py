@@ -38,7 +38,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
-    CTE,
     BindParameter,
     Column,
     Connection,
@@ -179,14 +178,29 @@ def refuse_unsealed(
     if ALREADY_SEALED.items() <= options.items():
         return
     if getattr(statement, "is_dml", False):
-        for each in visitors.iterate(statement):
+        for each in visitors.iterate(statement):  # a lambda and FromStatement hold it
             if isinstance(each, Insert | Update):
                 given = (rows or [row]) if each is statement else [_NOTHING]
                 _look_at(each, given, connection)
-    elif getattr(statement, "is_select", False):
-        for source in getattr(statement, "columns_clause_froms", ()):
-            if isinstance(source, CTE) and isinstance(source.element, Insert | Update):
-                _look_at(source.element, [_NOTHING], connection)
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def refuse_unsealed_within(
+    connection: Connection,
+    _cursor: object,
+    _text: str,
+    _parameters: object,
+    context: Any,
+    _many: bool,
+) -> None:
+    """Look at what a statement writes in a CTE, wherever in it that stands: it was compiled.
+
+    Raises:
+        UnsealedWriteError: it would write something else than envelopes into a sealed table.
+    """
+    for each in getattr(context.compiled, "ctes", None) or ():
+        if isinstance(each.element, Insert | Update):
+            _look_at(each.element, [_NOTHING], connection)
 
 
 def _look_at(statement: Any, rows: Sequence[Mapping[str, Any]], connection: Connection) -> None:
