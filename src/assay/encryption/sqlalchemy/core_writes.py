@@ -21,8 +21,8 @@ class (``polymorphic_on``)   the value of a class whose envelopes are written to
 Owner, primary key and class may also stand in the table of a parent that has no envelopes. What a
 flush writes there was looked at before, by `hierarchies`, which permits the row.
 
-SQL as text, and tables that are only named (``sqlalchemy.table("…")``), say nothing of their
-columns; nobody but the database sees what they write. Reading refuses it.
+SQL as text, and tables that are only named (``sqlalchemy.table("…")``) or reflected, say nothing of
+these columns; nobody but the database sees what they write. Reading refuses it.
 
 Example:
     >>> connection.execute(update(Document.__table__).values(sealed=func.upper("x")))
