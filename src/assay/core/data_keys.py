@@ -25,6 +25,9 @@ class DataKeyClass(StrEnum):
     OBJECTS = "objects"
     FILES = "files"
 
+    # Equal to its text, so hashed as it; and without a call of Python's for each look into a cache.
+    __hash__ = str.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class WrappedDataKey:

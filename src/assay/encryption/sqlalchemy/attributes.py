@@ -130,9 +130,12 @@ class SealedAttribute(InspectionAttrInfo):
         """Refuse: a field is emptied by assigning None."""
         raise AttributeError(f"expected an assignment to {self._name!r}, found del; assign None")
 
-    @concealed
     def _read(self, instance: Any) -> object:
-        contents = contents_of(instance, self._model, self._group)
+        try:
+            contents = contents_of(instance, self._model, self._group)
+        except Exception as exc:
+            forget_variables(exc)
+            raise
         if contents is None:
             return None  # a new instance without a value yet, as with any other attribute
         value = contents.fields.get(self._name)

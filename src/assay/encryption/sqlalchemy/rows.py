@@ -152,7 +152,7 @@ class OwnerRows:
                 f"expected an envelope under a data key of the row's owner, found one under "
                 f"{key_id.hex()}: it belongs to another owner, or its key was destroyed"
             ) from exc
-        place = self.place(row_id)
+        place = (self._prefixes.get(len(row_id)) or self._begin_prefix(row_id)) + row_id
         if self.group.versioned:
             address = self._address(row_id)
             payload = self._opener.open_versioned_payload(key, address, version, envelope)

@@ -40,7 +40,7 @@ class SessionKeys:
     def rows(self, group: SealedGroup, owner: str) -> OwnerRows:
         """The rows of an owner in a group."""
         place = (id(group), owner)
-        rows = self._rows.get(place)
+        rows = self._rows.young.get(place) or self._rows.get(place)
         if rows is None or rows.group is not group:
             rows = OwnerRows(self.keyring, self.sealer, self.opener, group, owner)
             self._rows.put(place, rows)
