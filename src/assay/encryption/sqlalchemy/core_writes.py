@@ -20,6 +20,7 @@ class (``polymorphic_on``)   the value of a class whose envelopes are written to
 
 Owner, primary key and class may also stand in the table of a parent that has no envelopes. What a
 flush writes there was looked at before, by `hierarchies`, which permits the row.
+A class's other envelopes may stand in another table: then only the ORM inserts, which fills both.
 
 SQL as text, and tables that are only named (``sqlalchemy.table("…")``) or reflected, say nothing of
 these columns; nobody but the database sees what they write. Reading refuses it.
@@ -32,15 +33,15 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     BindParameter,
     Column,
     Connection,
+    DefaultClause,
     Engine,
     Insert,
     Table,
@@ -52,6 +53,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from assay.encryption.sqlalchemy.columns import BlindIndexType, EnvelopeType
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.permissions import are_permitted
 from assay.encryption.sqlalchemy.written import tables_of, tables_written, written_values
 
 ALREADY_SEALED = {"assay_already_sealed": True}
@@ -134,34 +136,6 @@ def bound_columns(table: Table) -> list[Column[Any]]:
     return [table.c[name] for name in {*found.key, *found.owners, *found.classes}]
 
 
-_PERMITTED: WeakKeyDictionary[Connection, set[tuple[Table, tuple[object, ...]]]] = (
-    WeakKeyDictionary()
-)
-
-
-def permit(connection: Connection, table: Table, key: tuple[object, ...]) -> None:
-    """Let the next UPDATE of one row by its primary key change what envelopes are bound to.
-
-    Args:
-        connection: the one that is going to execute it.
-        table: the row's.
-        key: the row's primary key.
-    """
-    _PERMITTED.setdefault(connection, set()).add((table, key))
-
-
-def _is_permitted(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all rows of an UPDATE by primary key were permitted, as the ORM executes it."""
-    known = _PERMITTED.get(connection)
-    if not known:
-        return False
-    names = [column._label for column in table.primary_key]  # noqa: SLF001 - the ORM's parameters
-    meant = {(table, tuple(row.get(str(name)) for name in names)) for row in rows}
-    permitted = meant <= known
-    known -= meant
-    return permitted
-
-
 @event.listens_for(Engine, "before_execute")
 def refuse_unsealed(
     connection: Connection,
@@ -181,7 +155,7 @@ def refuse_unsealed(
         for each in visitors.iterate(statement):  # a lambda and FromStatement hold it
             if isinstance(each, Insert | Update):
                 given = (rows or [row]) if each is statement else [_NOTHING]
-                _look_at(each, given, connection)
+                _look_at(each, given, connection, options)
 
 
 @event.listens_for(Engine, "before_cursor_execute")
@@ -200,21 +174,64 @@ def refuse_unsealed_within(
     """
     for each in getattr(context.compiled, "ctes", None) or ():
         if isinstance(each.element, Insert | Update):
-            _look_at(each.element, [_NOTHING], connection)
+            _look_at(each.element, [_NOTHING], connection, _NOTHING)
 
 
-def _look_at(statement: Any, rows: Sequence[Mapping[str, Any]], connection: Connection) -> None:
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What a statement writes into one table.
+
+    Attributes:
+        statement: an INSERT or UPDATE.
+        table: one that it writes into.
+        rows: the parameters that it is executed with, for this table.
+        connection: the one that executes it.
+        options: with which it does.
+    """
+
+    statement: Any
+    table: Table
+    rows: Sequence[Mapping[str, Any]]
+    connection: Connection
+    options: Mapping[str, Any]
+
+    def is_new(self) -> bool:
+        """Whether it makes rows."""
+        return isinstance(self.statement, Insert)
+
+    def is_permitted(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether these rows were permitted, of a statement as a flush executes it."""
+        kind, name = (Insert, "key") if self.is_new() else (Update, "_label")  # of its parameters
+        names = [str(getattr(column, name)) for column in self.table.primary_key]
+        keys = [tuple(map(row.get, names)) for row in rows]
+        return are_permitted(kind, self.connection, self.options, self.table, keys)
+
+    def comes_whole(self, name: str, values: set[object]) -> bool:
+        """Whether rows with these values in a column are inserted into other tables as well."""
+        if not self.is_new():
+            return False
+        if "_emit_insert_table" in self.statement._annotations:  # noqa: SLF001 - the ORM's, in a session
+            return True  # which has looked at the rows
+        rows = [row for row in self.rows if row.get(name) in values]
+        return bool(rows) and self.is_permitted(rows)
+
+
+def _look_at(
+    statement: Any,
+    rows: Sequence[Mapping[str, Any]],
+    connection: Connection,
+    options: Mapping[str, Any],
+) -> None:
     for table in tables_written(statement):
         if _INFO_KEY in table.info:
             given = rows if table in set(tables_of(statement.table)) else [_NOTHING]
-            _look_at_table(statement, table, given, connection)
+            _look_at_table(_Write(statement, table, given, connection, options))
 
 
-def _look_at_table(
-    statement: Any, table: Table, rows: Sequence[Mapping[str, Any]], connection: Connection
-) -> None:
+def _look_at_table(write: _Write) -> None:
+    table, rows = write.table, write.rows
     types, bound = {column.key: column.type for column in table.c}, table.info[_INFO_KEY]
-    values = list(written_values(statement, table))
+    values = list(written_values(write.statement, table))
     for name, value in values:
         sealed_type = types.get(name)
         if isinstance(sealed_type, EnvelopeType | BlindIndexType) and not _is_checked(value):
@@ -226,34 +243,46 @@ def _look_at_table(
     # What is assigned to itself is not changed.
     changed = [(name, value) for name, value in values if value is not table.c.get(name)]
     written = {name for name, _ in changed} | (rows[0].keys() & types.keys())
-    if isinstance(statement, Insert):
+    if write.is_new():
         if any(isinstance(each, EnvelopeType) for each in types.values()):
             _refuse_computed(bound, table, values)
-    elif _is_permitted(connection, table, rows):
+    elif write.is_permitted(rows):
         return
     else:
         _refuse_apart(bound, table, types, written)
-    for name in bound.classes.keys() & written:
+    for name in bound.classes if write.is_new() else bound.classes.keys() & written:
         assigned = [value for column, value in changed if column == name]
-        given = _given_values(f"{table.fullname}.{name}", assigned, rows, name)
-        _refuse_class(table, name, given, written, new=isinstance(statement, Insert))
+        if name in written:
+            given = _given_values(f"{table.fullname}.{name}", assigned, rows, name)
+        else:
+            given = set(_made_by_default(table.c[name]))
+        _refuse_class(write, name, given, written)
 
 
-def _refuse_class(
-    table: Table, name: str, values: set[object], written: set[str], *, new: bool
-) -> None:
+def _refuse_class(write: _Write, name: str, values: set[object], written: set[str]) -> None:
     """Refuse to make rows those of a class without the envelopes that it needs."""
-    classes: Mapping[object, Needs] = table.info[_INFO_KEY].classes[name]
-    for needs in filter(None, map(classes.get, values)):
-        # A new row's other table is written by a statement of its own.
-        if needs.here <= written and (new or not needs.elsewhere):
+    classes: Mapping[object, Needs] = write.table.info[_INFO_KEY].classes[name]
+    found = {value: needs for value in values if (needs := classes.get(value)) is not None}
+    apart = {value for value, needs in found.items() if needs.elsewhere}
+    comes_whole = not apart or write.comes_whole(name, apart)
+    for needs in found.values():
+        if needs.here <= written and (comes_whole or not needs.elsewhere):
             continue
+        table = write.table.fullname
         raise UnsealedWriteError(
-            f"expected rows of {table.fullname} with the envelopes of their class, found "
-            f"{table.fullname}.{name} with the value of {needs.class_name} without its envelopes; "
-            f"add instances of {needs.class_name}, or pass rows to "
-            f"session.execute(insert({needs.class_name}), rows)"
+            f"expected rows of {table} with the envelopes of their class, found {table}.{name} "
+            f"with the value of {needs.class_name} without its envelopes; add instances of "
+            f"{needs.class_name}, or pass rows to session.execute(insert({needs.class_name}), rows)"
         )
+
+
+def _made_by_default(column: Column[Any]) -> Iterator[object]:
+    """The value that a column gets when an INSERT names none, as far as it can be known."""
+    default: Any = column.default or column.server_default
+    if getattr(default, "is_scalar", False):
+        yield default.arg
+    elif isinstance(default, DefaultClause):
+        yield str(default.arg).strip("'")
 
 
 def _given_values(

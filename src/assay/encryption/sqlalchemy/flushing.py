@@ -30,6 +30,7 @@ from assay.encryption.sqlalchemy.errors import (
     StaleEnvelopeError,
     UnsealedWriteError,
 )
+from assay.encryption.sqlalchemy.hierarchies import permit_new_row
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.moving import is_moved
 from assay.encryption.sqlalchemy.rows import OwnerRows
@@ -88,6 +89,7 @@ def seal_new_row(_mapper: object, connection: Connection, state: InstanceState[A
                 held[column] = keys.indexes.value(index, owner, fields[name])
         if model.unique:
             refuse_duplicate(connection, model, keys, owner, fields)
+    permit_new_row(connection, state)
     if session._deleted:  # noqa: SLF001 - the public one copies all
         _write_whole_row(instance, model)
 

@@ -22,18 +22,18 @@ from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import BindParameter, Column, Connection, Table, event
+from sqlalchemy import BindParameter, Column, Connection, Insert, Table, Update, event
 from sqlalchemy.orm import InstanceState, Mapper
 
 from assay.encryption.sqlalchemy.core_writes import (
     Needs,
     bound_columns,
-    permit,
     watch_classes,
     watch_table,
 )
-from assay.encryption.sqlalchemy.errors import UnsealedWriteError
+from assay.encryption.sqlalchemy.errors import DeclarationError, UnsealedWriteError
 from assay.encryption.sqlalchemy.model import SealedGroup, SealedModel
+from assay.encryption.sqlalchemy.permissions import permit
 from assay.encryption.sqlalchemy.written import written_values
 
 _NO_GROUPS: Mapping[str, SealedGroup] = {}
@@ -45,12 +45,15 @@ class _Rows:
     """What is worked out once for all rows of a class.
 
     Attributes:
-        class_attribute: says which class a row is of; None when that is computed.
+        class_attribute: says which class a row is of; None when nothing does, or all have the
+            same envelopes.
         bound: for each of its tables the attributes to which envelopes are bound.
+        apart: the table whose rows need envelopes in other tables, if there are such.
     """
 
     class_attribute: str | None
     bound: tuple[tuple[Table, frozenset[str]], ...]
+    apart: Table | None
 
 
 _ROWS: WeakKeyDictionary[Mapper[Any], _Rows] = WeakKeyDictionary()
@@ -61,6 +64,9 @@ def watch_hierarchy(mapper: Mapper[Any]) -> None:
 
     Args:
         mapper: of a class that has sealed fields, of its own or inherited ones.
+
+    Raises:
+        DeclarationError: see `_class_column`.
     """
     if mapper.inherits is None:
         return
@@ -111,6 +117,17 @@ def refuse_rows_of_other_classes(
             _refuse_value(mapper, row[name])
 
 
+def permit_new_row(connection: Connection, state: InstanceState[Any]) -> None:
+    """Let the flush insert a row that was sealed, whose envelopes stand in other tables as well."""
+    if state.mapper.inherits is None:
+        return
+    table = _rows_of(state.mapper).apart
+    if table is not None:
+        identity = map(state.dict.get, _model(state.mapper).key)
+        known = dict(zip(state.mapper.primary_key, identity, strict=True))
+        permit(Insert, connection, state, table, tuple(_key_values(state, table, known)))
+
+
 def _model(mapper: Mapper[Any]) -> Any:
     model: SealedModel | None = getattr(mapper.class_, "__sealed__", None)
     return model
@@ -122,9 +139,25 @@ def _groups(mapper: Mapper[Any]) -> Mapping[str, SealedGroup]:
 
 
 def _class_column(mapper: Mapper[Any]) -> Column[Any] | None:
-    """The column that says which class a row is of; none when it is computed."""
-    found = mapper.base_mapper.polymorphic_on
-    return found if isinstance(found, Column) and isinstance(found.table, Table) else None
+    """The column that says which class a row is of, if anything does.
+
+    Raises:
+        DeclarationError: it is computed from others, and decides which envelopes a row must have.
+    """
+    named: Iterator[Any] = (each.polymorphic_on for each in mapper.iterate_to_root())
+    found = next((each for each in named if each is not None), None)
+    if found is None:
+        return None
+    if isinstance(found, Column) and found.computed is None and isinstance(found.table, Table):
+        return found
+    if _groups(mapper).keys() == _groups(mapper.base_mapper).keys():
+        return None
+    raise DeclarationError(
+        f"expected a column to say which rows are those of {mapper.class_.__name__}, which have "
+        "envelopes that others have not, found an expression, whose value changes with any of its "
+        "columns; declare polymorphic_on as a column that is written, or the sealed fields on "
+        f"{mapper.base_mapper.class_.__name__}"
+    )
 
 
 def _needs(mapper: Mapper[Any], column: Column[Any]) -> Needs:
@@ -166,6 +199,7 @@ def _rows_of(mapper: Mapper[Any]) -> _Rows:
                 for table in mapper.tables
                 if isinstance(table, Table)
             ),
+            None if column is None or not _needs(mapper, column).elsewhere else column.table,
         )
     return known
 
@@ -198,7 +232,7 @@ def _permit(connection: Connection, state: InstanceState[Any], identity: Sequenc
     for table, bound in _rows_of(state.mapper).bound:
         if not bound.isdisjoint(changed):
             known = dict(zip(state.mapper.primary_key, identity, strict=True))
-            permit(connection, table, tuple(_key_values(state, table, known)))
+            permit(Update, connection, state, table, tuple(_key_values(state, table, known)))
 
 
 def _key_values(
