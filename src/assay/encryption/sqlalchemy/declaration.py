@@ -18,7 +18,14 @@ from inspect import getattr_static
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import JSON, BigInteger
-from sqlalchemy.orm import CompositeProperty, Mapped, MappedColumn, Mapper, mapped_column
+from sqlalchemy.orm import (
+    CompositeProperty,
+    Mapped,
+    MappedColumn,
+    Mapper,
+    declared_attr,
+    mapped_column,
+)
 
 from assay.encryption.blind_index import index_size_bytes
 from assay.encryption.index_kinds import Equality
@@ -206,6 +213,11 @@ def refuse_left_over(mapper: Mapper[Any], cls: type) -> None:
     """
     for name in dir(cls):
         if isinstance(getattr_static(cls, name), SealedDeclaration):
+            if any(isinstance(vars(each).get(name), declared_attr) for each in cls.__mro__):
+                raise DeclarationError(
+                    f"expected the sealed field {cls.__name__}.{name} to be declared itself, found "
+                    f"it within declared_attr; write {name}: Mapped[...] = sealed(...) on the mixin"
+                )
             raise DeclarationError(
                 f"expected {cls.__name__} to name its table in __tablename__ for its sealed field "
                 f"{name!r}, found it mapped in another way; map it declaratively"

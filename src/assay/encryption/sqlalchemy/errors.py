@@ -6,6 +6,7 @@
     └── MappingError
         ├── DeclarationError         a model that cannot be sealed as it is declared
         ├── SealedExpressionError    an operator that sealed fields do not have
+        │   └── SealedOperatorError  the same, where a hybrid property may stumble over it
         ├── UnresolvedCriterionError a comparison that no session has resolved
         ├── KeyringNotBoundError     a session without a keyring
         ├── OwnerMissingError        a row of nobody
@@ -48,6 +49,14 @@ class DeclarationError(MappingError):
 
 class SealedExpressionError(MappingError):
     """A sealed field has no such operator, or no blind index for it."""
+
+
+class SealedOperatorError(SealedExpressionError, AttributeError):
+    """A sealed field of a class was used as only that of an instance can be.
+
+    An AttributeError too: the class of a hybrid property that says so has no such attribute, and
+    SQLAlchemy, which asks for all of them before it inserts rows, goes on without it.
+    """
 
 
 class UnresolvedCriterionError(MappingError):

@@ -29,6 +29,7 @@ from assay.encryption.index_kinds import Search
 from assay.encryption.row_address import standard_uuid
 from assay.encryption.sqlalchemy.errors import (
     SealedExpressionError,
+    SealedOperatorError,
     UnresolvedCriterionError,
     UnsealedWriteError,
 )
@@ -89,6 +90,11 @@ class SealedExpression(PropComparator[Any]):
         return {}
 
     @property
+    def impl(self) -> Any:
+        """What keeps the history of the field: its group's envelope does."""
+        return getattr(self.entity, envelope_column(self.field.group)).impl
+
+    @property
     def is_property(self) -> NoReturn:
         """Refuse to stand in ``load_only``, ``defer`` and their like.
 
@@ -118,9 +124,9 @@ class SealedExpression(PropComparator[Any]):
         """Refuse to stand where a column must stand.
 
         Raises:
-            SealedExpressionError: always.
+            SealedOperatorError: always.
         """
-        raise SealedExpressionError(
+        raise SealedOperatorError(
             f"expected a column of the table, found the sealed field {self.field.name!r}, which "
             "the database cannot read; select the model and read the field of its instances "
             "(to sort, sort these), or name the column of its envelope"
@@ -130,7 +136,7 @@ class SealedExpression(PropComparator[Any]):
         """Refuse: only a column can have another name.
 
         Raises:
-            SealedExpressionError: always.
+            SealedOperatorError: always.
         """
         del name
         self.__clause_element__()
@@ -140,10 +146,10 @@ class SealedExpression(PropComparator[Any]):
         """The criterion for an operator.
 
         Raises:
-            SealedExpressionError: no declared index can answer it.
+            SealedOperatorError: no declared index can answer it.
         """
         if not self.field.indexes:
-            raise SealedExpressionError(
+            raise SealedOperatorError(
                 f"expected a field with a blind index, found {self.field.name!r} without; declare "
                 "sealed(index=Equality(...)), or load the rows and compare them there"
             )
@@ -159,7 +165,7 @@ class SealedExpression(PropComparator[Any]):
         if op in _AMONG and not isinstance(other[0], list | tuple | set | frozenset):
             operation = None
         if operation is None or any(options.get(each) for each in _OTHER_PATTERNS):
-            raise SealedExpressionError(
+            raise SealedOperatorError(
                 f"expected ==, !=, in_, is_(None), startswith, contains, <, <=, >, >= or between "
                 f"for the sealed field {self.field.name!r}, found {getattr(op, '__name__', op)!r}, "
                 "which no blind index can answer; load the rows and do it there"
@@ -171,10 +177,10 @@ class SealedExpression(PropComparator[Any]):
         """Refuse: no operator of sealed fields has one on its right.
 
         Raises:
-            SealedExpressionError: always.
+            SealedOperatorError: always.
         """
         del other, options
-        raise SealedExpressionError(
+        raise SealedOperatorError(
             f"expected the sealed field {self.field.name!r} on the left of a comparison, found it "
             f"on the right of {getattr(op, '__name__', op)!r}"
         )
@@ -194,7 +200,7 @@ class SealedExpression(PropComparator[Any]):
         """What the first index that can answer looks for."""
         name, reason = self.field.name, ""
         if operation in _RANGES and any(type(value) is not self.field.kind for value in values):
-            raise SealedExpressionError(
+            raise SealedOperatorError(
                 f"expected a range of {self.field.kind.__name__} for the sealed field {name!r}, "
                 f"found {' and '.join(type(value).__name__ for value in values)}; ranges are of "
                 "values, not of columns or parameters that come later"
@@ -212,7 +218,7 @@ class SealedExpression(PropComparator[Any]):
         except BlindIndexError as exc:
             reason = str(exc)
         # Raised out here, so that no chained error carries a value.
-        raise SealedExpressionError(
+        raise SealedOperatorError(
             reason
             or f"expected an index that can answer {operation!r} for the sealed field {name!r}, "
             f"found none; declare {_WAYS_OUT[operation]}, or load the rows and do it there"
@@ -323,10 +329,10 @@ class BlindCriterion(ColumnElement[bool]):
         """The rows that do not match; only an index that finds no others can tell them.
 
         Raises:
-            SealedExpressionError: the index finds candidates.
+            SealedOperatorError: the index finds candidates.
         """
         if self.search.accepts is not None:
-            raise SealedExpressionError(
+            raise SealedOperatorError(
                 f"expected rows that match the sealed field {self.field.name!r} to be looked for, "
                 "found those that do not, of which its index of candidates would miss some; load "
                 "the rows and do it there"

@@ -162,7 +162,7 @@ def _seal_change(
     moved: bool,
 ) -> None:
     keys, held, instance = SessionKeys.of(_session(state)), state.dict, state.obj()
-    before, contents = state.committed_state[group.column], held[group.column]
+    before, contents = state.committed_state[group.column], held.get(group.column)
     if not moved and _same(before, contents):
         set_committed_value(instance, group.column, before)
         return

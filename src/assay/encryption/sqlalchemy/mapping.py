@@ -30,6 +30,7 @@ from assay.encryption.sqlalchemy.errors import (
 )
 from assay.encryption.sqlalchemy.flushing import seal_when_flushed
 from assay.encryption.sqlalchemy.hierarchies import watch_hierarchy
+from assay.encryption.sqlalchemy.hybrids import guard_bulk_setters
 from assay.encryption.sqlalchemy.model import (
     SealedField,
     SealedGroup,
@@ -57,6 +58,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     refuse_unsealed(mapper, cls, inherited, [attribute.field for attribute in attributes])
     refuse_left_over(mapper, cls)
     _call_validators(mapper, cls)
+    guard_bulk_setters(cls)
     mapper.class_manager.__class__ = SealedClassManager
     seal_when_flushed(mapper)
     if not attributes:

@@ -37,7 +37,7 @@ def is_mixin(cls: type) -> bool:
     is_declarative = any(
         "registry" in vars(each) or "__mapper__" in vars(each) for each in cls.__mro__[1:]
     )
-    names_table = "__tablename__" in vars(cls) or "__table__" in vars(cls)
+    names_table = isinstance(vars(cls).get("__tablename__"), str) or "__table__" in vars(cls)
     return bool(vars(cls).get("__abstract__")) or (not is_declarative and not names_table)
 
 
@@ -54,7 +54,18 @@ def inherited_model(cls: type) -> SealedModel | None:
 
 def shares_table(cls: type) -> bool:
     """Whether a class stands in its parent's table (single table inheritance)."""
-    return "__tablename__" not in vars(cls) and mapped_parent(cls) is not None
+    return table_name(cls) is None and mapped_parent(cls) is not None
+
+
+def table_name(cls: Any) -> object:
+    """The name of the table that a class gets, found as SQLAlchemy finds it; None for no table."""
+    for each in cls.__mro__:
+        found = vars(each).get("__tablename__")
+        # What a mapped parent says is meant for itself alone, unless a function says it.
+        is_asked = each is cls or "__mapper__" not in vars(each) or hasattr(found, "__get__")
+        if found is not None and is_asked and cls.__tablename__:
+            return cls.__tablename__
+    return None
 
 
 def default_group(cls: type) -> str:
@@ -71,8 +82,7 @@ def refuse_shape(cls: Any) -> None:
     name = cls.__name__
     if issubclass(cls, MappedAsDataclass):
         raise _a_dataclass(cls)
-    named = vars(cls).get("__tablename__")
-    if "__table__" in vars(cls) or not (isinstance(named, str) or _inherits_table(cls)):
+    if "__table__" in vars(cls) or not (isinstance(table_name(cls), str) or shares_table(cls)):
         raise DeclarationError(
             f"expected sealed fields on a model that names its table in __tablename__, found "
             f"{name}; give it a __tablename__ of text"
@@ -95,12 +105,6 @@ def _a_dataclass(cls: type) -> DeclarationError:
         f"expected an ordinary model, found the dataclass {cls.__name__}, whose constructor would "
         "not take its sealed fields; leave MappedAsDataclass, mapped_as_dataclass or @dataclass out"
     )
-
-
-def _inherits_table(cls: type) -> bool:
-    # A __tablename__ that is a declared_attr may give the class a table of its own or not.
-    names = [vars(each).get("__tablename__") for each in cls.__mro__]
-    return shares_table(cls) and all(each is None or isinstance(each, str) for each in names)
 
 
 def refuse_taken(cls: type, field: SealedField, inherited: SealedModel) -> None:
