@@ -33,6 +33,7 @@ from assay.encryption import (
     RowIdKind,
     UnknownFieldError,
     UnsupportedColumnError,
+    WrongKeyError,
     casefold,
     encode_row_id,
 )
@@ -205,6 +206,8 @@ def test_what_is_not_as_declared_is_refused() -> None:
     twice = pa.RecordBatch.from_arrays([*small().columns, small().column(0)], names=[*small().schema.names, "id"])  # fmt: skip
     for call, batch, error in [
         (seal_batch, stored, UnsupportedColumnError),
+        (seal_batch, small(sealed=[b"", b""]), UnsupportedColumnError),
+        (seal_batch, small(text_index=[b"", b""]), UnsupportedColumnError),
         (seal_batch, small().drop_columns(["body"]), UnsupportedColumnError),
         (seal_batch, small(text=pa.array([CANARY] * 2, pa.large_string())), UnsupportedColumnError),
         (seal_batch, small(text=pa.array([CANARY, None])), ColumnValueError),
@@ -279,6 +282,24 @@ def test_a_value_that_does_not_fit_is_refused_and_not_shown(value: Any, type_: A
         open_batch(batch, declared, KEYRING)
     assert raised.value.__cause__ is None
     assert value is None or str(value) not in str(raised.value).replace(str(type_), "")
+
+
+def test_a_row_that_is_given_away_is_named_for_its_key_wherever_it_stands() -> None:
+    KEYRING.current("south", DataKeyClass.ROWS)
+    stored = seal_batch(small(), SMALL, KEYRING)
+    place = stored.schema.names.index("tenant")
+    with pytest.raises(WrongKeyError):
+        open_batch(stored.set_column(place, "tenant", pa.array(["north", "south"])), SMALL, KEYRING)
+
+
+def test_padded_rows_hide_exact_lengths() -> None:
+    def lengths(declared: SealedColumns) -> set[int]:
+        texts = ["x" * n for n in range(100, 140)]
+        stored = seal_batch(small(list(range(40)), text=texts), declared, KEYRING)
+        return {len(each) for each in stored.column("sealed").to_pylist()}
+
+    assert len(lengths(SMALL)) == 40
+    assert len(lengths(replace(SMALL, padded=True))) < 8
 
 
 def test_unknown_fields_are_not_lost_silently() -> None:

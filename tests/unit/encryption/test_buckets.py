@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from assay.encryption import (
     plain_size_bytes,
     sealed_size_bytes,
 )
+from assay.encryption.store_reader import StoreReader
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 KEYRING = Keyring(MemoryKeyService(), MemoryDataKeyTable())
@@ -304,6 +306,7 @@ def _stop(_: int) -> None:
         (TEXT, Failing(), None, BucketServiceError),
         (TEXT, MemoryObjectStore(smallest_part_bytes=50), _stop, StopError),
         (bytes(2000), MemoryObjectStore(smallest_part_bytes=50, most_parts=5), None, ObjectTooLargeError),
+        (bytes(112), MemoryObjectStore(smallest_part_bytes=50, most_parts=5), None, ObjectTooLargeError),
     ],
 )  # fmt: skip
 def test_a_failure_leaves_nothing_half(
@@ -350,6 +353,41 @@ def test_parts_are_under_way_together_but_not_too_many() -> None:
     store = Slow()
     bucket_of(store, parallel=3).put("a", bytes(1000), owner=OWNER)
     assert store.most == 3
+
+
+def test_no_more_is_read_than_there_is_room_for() -> None:
+    class Stalled(MemoryObjectStore):
+        arrived, go_on = threading.Semaphore(0), threading.Event()
+
+        def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
+            self.arrived.release()
+            assert self.go_on.wait(10)
+            return super().put_part(key, upload_id, number, data)
+
+    store, source = Stalled(smallest_part_bytes=50), io.BytesIO(bytes(10_000))
+    writer = threading.Thread(
+        target=bucket_of(store, parallel=2).put, args=("a", source), kwargs={"owner": OWNER}
+    )
+    writer.start()
+    try:
+        assert all(store.arrived.acquire(timeout=10) for _ in range(2))
+        writer.join(0.2)  # long enough to read all of it, if nothing stopped that
+        assert source.tell() < 4 * 50
+    finally:
+        store.go_on.set()
+        writer.join()
+    assert source.tell() == 10_000
+
+
+def test_another_length_is_another_object(store: MemoryObjectStore) -> None:
+    """Also when a server gives both the same entity tag."""
+    store.put("a", TEXT)
+    whole = store.read_range("a", 0, 2)
+    reader = StoreReader(store, "a")
+    assert reader.read(2) == TEXT[:2]
+    store.read_range = lambda *_: replace(whole, stored_bytes=201)  # type: ignore[method-assign]  # as a server would
+    with pytest.raises(ChangedObjectError):
+        reader.read(2)
 
 
 def test_names() -> None:

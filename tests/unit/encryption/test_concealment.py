@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import insert, select, update
 
@@ -25,6 +26,7 @@ from assay.encryption import (
     MalformedPayloadError,
     MemoryObjectStore,
     RowAddress,
+    RowIdKind,
     SealedBucket,
     casefold,
     exact,
@@ -32,6 +34,8 @@ from assay.encryption import (
     seal_object,
 )
 from assay.encryption.concealment import concealed, concealed_async, forget_variables
+from assay.encryption.pyarrow import SealedColumns, open_batch, seal_batch
+from assay.encryption.pyarrow import sealed as column
 from assay.encryption.sqlalchemy import matching, move_to_owner, open_row
 
 SECRET = "Quartz & Obsidian"
@@ -252,7 +256,7 @@ class Failing(MemoryObjectStore):
 
 
 def test_errors_of_objects(keyring: Any) -> None:
-    body = (SECRET * 100_000).encode()  # more than one chunk
+    body = (SECRET * 200_000).encode()  # four chunks: an inner one is altered below
     bucket = SealedBucket(Failing(), keyring, name="uploads")
     assert conceals(raised(lambda: bucket.put("o", body, owner="north")))
     sealed = BytesIO()
@@ -280,6 +284,24 @@ def test_errors_of_objects(keyring: Any) -> None:
         lambda: bucket.move("o", "p", owner="north"),
     ):
         assert conceals(raised(act))
+
+
+def test_errors_of_batches(keyring: Any) -> None:
+    declared = SealedColumns(
+        "papers", {"id": RowIdKind.INTEGER}, "tenant", {"text": column(pa.string())}
+    )
+    batch = pa.record_batch({"id": [1, 2], "tenant": ["north"] * 2, "text": [SECRET] * 2})
+
+    class NoKeys:
+        def current(self, *_: object) -> Any:
+            raise OSError("the key service is away")
+
+    assert conceals(raised(lambda: seal_batch(batch, declared, NoKeys())))
+    stored = seal_batch(batch, declared, keyring)
+    first = stored.column("sealed")[0].as_py()
+    place = stored.schema.names.index("sealed")
+    swapped = stored.set_column(place, "sealed", pa.array([first, first]))
+    assert conceals(raised(lambda: open_batch(swapped, declared, keyring)))
 
 
 def test_what_was_forgotten_keeps_its_lines() -> None:

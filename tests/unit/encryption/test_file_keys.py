@@ -25,6 +25,7 @@ from assay.encryption import (
 from assay.encryption.parquet_footer import (
     footer_length,
     read_struct,
+    refuse_added_bytes,
     refuse_clear_columns,
     refuse_other_algorithm,
 )
@@ -110,7 +111,8 @@ def test_a_key_service_for_one_file() -> None:
     reader = FileKeys(KEYRING, PLACE)
     assert reader.unwrap(token, keys.master_key_id()) == FILE_KEY
     assert reader.seal_id == keys.seal_id == base64.b64decode(token)[2:26]
-    assert keys.wrap(FILE_KEY, keys.master_key_id()) != token
+    assert keys.wrap(bytes(32), keys.master_key_id()) != token
+    assert (keys.file_key, keys.seal_id) == (FILE_KEY, reader.seal_id)  # the footer's come first
     with pytest.raises(WrongFileKeyError):
         FileKeys(KEYRING, FilePlace("south", "documents", "7.parquet")).unwrap(
             token, keys.master_key_id()
@@ -163,6 +165,7 @@ def test_crypto_metadata() -> None:
         ("nothing", ""),
         ("an unknown type", "1f00"),
         ("too many levels", "1c" * 30),
+        ("more levels than there is stack", "1c" * 20_000),
         ("lists in lists", "19" * 60),
         ("a long number", "15" + "80" * 11 + "00"),
         ("a text that does not end", "18ffffff7f00"),
@@ -184,6 +187,19 @@ def test_refused_columns() -> None:
     for other in ("00", "4500" + "00", "491500" + "00", "491c" + "1500" + "00" + "00"):
         with pytest.raises(TamperedFileError):
             refuse_clear_columns(bytes.fromhex(other))
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["460a150400", "660a150400", "3ce60a15040000"],
+    ids=["offset index", "column index", "bloom filter"],
+)
+def test_where_the_last_of_a_column_ends(column: str) -> None:
+    footer = bytes.fromhex("491c191c" + column + "0000")  # {4: [{1: [column]}]}: 2 bytes from 5 on
+    refuse_added_bytes(footer, 4, 7)
+    for starts in (5, 6, 8):
+        with pytest.raises(TamperedFileError):
+            refuse_added_bytes(footer, 4, starts)
 
 
 @pytest.mark.parametrize("tail", [b"", b"PARE", b"\0\0\0PARE", b"12345678", b"\1\0\0\0PARX"])

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from bson import Binary, ObjectId
+from bson import SON, Binary, ObjectId
 from pymongo import MongoClient, ReplaceOne, UpdateMany, UpdateOne, WriteConcern
 
 from assay.encryption import EncryptionError, RowIdError, RowIdKind, UnsupportedValueError
@@ -159,6 +159,7 @@ def test_bulks(letters: SealedCollection) -> None:
     for write in (
         UpdateOne({}, {"$set": {"text": SECRET}}),
         UpdateMany({}, {"$unset": {"text": ""}}),
+        UpdateOne({}, {"$set": {"title": "x", "text": SECRET}}),
         UpdateOne({}, {"$set": {"title": "x"}}, upsert=True),
         ReplaceOne({}, {"tenant_id": "north", "text": SECRET}),
         "insert",
@@ -204,6 +205,10 @@ STAGES: list[tuple[Any, type[Exception]]] = [
     ({"$unwind": {"path": "$tags", "includeArrayIndex": "sealed"}}, RawFieldError),
     ({"$count": "text"}, SealedExpressionError),
     ({"$sortByCount": "$owner_email"}, SealedExpressionError),
+    *(
+        ({"$project": {"x": {operator: {"field": "a", "input": "$meta"}}}}, SealedExpressionError)
+        for operator in ("$setField", "$unsetField", "$function", "$accumulator")
+    ),
 ]
 
 
@@ -339,6 +344,11 @@ def test_an_owner_that_is_the_id_does_not_change(letters: SealedCollection) -> N
         lambda: SealedDocument(
             "x", "o", {"a": sealed(index=Equality(casefold)), "a_index": sealed()}
         ),
+        lambda: SealedDocument(
+            "x",
+            "o",
+            {"sealed_a": sealed(str, index=Equality(casefold)), "b": sealed(group="a_index")},
+        ),
         lambda: sealed(ObjectId),
         lambda: sealed(int, index=Equality(casefold)),
         lambda: sealed(str, index=Equality(casefold, bits=32)),
@@ -354,3 +364,12 @@ def test_collections_that_cannot_be_sealed(letters: SealedCollection) -> None:
         refused(DeclarationError, SealedCollection, client["app"], declared, keyring)
         unsure = client["app"].get_collection("x", write_concern=WriteConcern(w=0))
         refused(DeclarationError, SealedCollection, unsure, declared, keyring)
+
+
+def test_documents_are_dicts_whatever_the_client_makes_of_them(letters: SealedCollection) -> None:
+    keyring, declared = letters._plans.documents.keyring, letters.declared
+    with MongoClient[SON[str, Any]](
+        "mongodb://127.0.0.1:9/", connect=False, document_class=SON
+    ) as client:
+        papers = SealedCollection(client["app"]["x"], declared, keyring)
+        assert papers._collection.codec_options.document_class is dict

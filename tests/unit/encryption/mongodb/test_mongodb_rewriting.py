@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.encryption import MissingEnvelopeError
-from assay.encryption.mongodb import SealedCollection
+from assay.encryption.mongodb import (
+    OwnerChangedError,
+    RowIdChangedError,
+    SealedCollection,
+    SealedDocument,
+    sealed,
+)
+from assay.encryption.mongodb.pipelines import Pipeline
 from assay.encryption.mongodb.plans import Plans
 from assay.encryption.mongodb.projections import Projection
 from assay.encryption.mongodb.pymongo import PYMONGO
@@ -201,6 +208,43 @@ def test_a_document_without_an_envelope_is_refused_by_name(plans: Plans) -> None
     ):
         with pytest.raises(MissingEnvelopeError):
             run(plan, lambda _: stored)
+
+
+@pytest.mark.parametrize("found", [None, "text", 7, [b"x"]])
+def test_what_is_no_envelope_is_refused_by_name(plans: Plans, found: Any) -> None:
+    stored = plans.documents.seal({"_id": PYMONGO.new_object_id(), "tenant_id": "north"})
+    with pytest.raises(MissingEnvelopeError):
+        plans.documents.open({**stored, "sealed": found})
+
+
+def test_a_replacement_keeps_id_and_owner(plans: Plans) -> None:
+    stored = plans.documents.seal({"_id": PYMONGO.new_object_id(), "tenant_id": "north"})
+    for replacement, error in (
+        ({"_id": PYMONGO.new_object_id(), "tenant_id": "north"}, RowIdChangedError),
+        ({"tenant_id": "south"}, OwnerChangedError),
+    ):
+        for plan in (
+            plans.changes.replace_one({"title": "a"}, replacement, {}),
+            plans.changes.find_one_and_replace({"title": "a"}, replacement, None, {}),
+        ):
+            with pytest.raises(error):
+                run(plan, lambda _: stored)
+
+
+def test_a_padded_document_hides_exact_lengths() -> None:
+    def lengths(*, padded: bool) -> set[int]:
+        declared = SealedDocument("x", "tenant_id", {"text": sealed(str)}, padded=padded)
+        documents = Plans(declared, PLANS.documents.keyring, PYMONGO).documents
+        given = [{"_id": PYMONGO.new_object_id(), "tenant_id": "n", "text": "x" * n} for n in range(100, 140)]  # fmt: skip
+        return {len(documents.seal(each)["sealed"]) for each in given}
+
+    assert len(lengths(padded=False)) == 40
+    assert len(lengths(padded=True)) < 8
+
+
+def test_what_a_group_made_has_an_id_of_its_own(plans: Plans) -> None:
+    stages = [{"$group": {"_id": "$title"}}, {"$set": {"_id": 1, "tenant_id": "x"}}]
+    assert Pipeline.of(plans.filters, LETTERS, stages, {}).sent == stages
 
 
 def test_an_owner_beside_narrows_the_search(plans: Plans) -> None:
