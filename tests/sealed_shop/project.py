@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import shutil
 import tempfile
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -112,6 +113,27 @@ def _connect(database: dict[str, Any]) -> None:
     connections.settings["default"] = database
 
 
+@contextmanager
+def second_database(using: str = "archive") -> Iterator[str]:
+    """Another database beside the first, a file of SQLite with the tables of the application."""
+    with tempfile.TemporaryDirectory(prefix="assay-django-") as folder:
+        options = {**connections.settings["default"], "OPTIONS": {}}
+        options.pop("ASSAY_KEYS", None)
+        file, migrated = Path(folder, "other.sqlite"), Path(_FOLDER.name, "migrated.sqlite")
+        engine = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}
+        connections.settings[using] = {**options, **engine}
+        try:
+            if not migrated.exists():
+                call_command("migrate", database=using, run_syncdb=True, verbosity=0)
+                connections[using].close()
+                file.rename(migrated)
+            shutil.copyfile(migrated, file)
+            yield using
+        finally:
+            connections[using].close()
+            del connections[using], connections.settings[using]
+
+
 def run_async(work: Awaitable[T]) -> T:
     """Run a coroutine, and leave no connection in the thread where Django works for it.
 
@@ -123,14 +145,19 @@ def run_async(work: Awaitable[T]) -> T:
         try:
             return await work
         finally:
-            await sync_to_async(_disconnect)()
+            await sync_to_async(_disconnect_all)()
 
     return asyncio.run(run())
 
 
-def _disconnect() -> None:
-    connections["default"].close()
-    del connections["default"]
+def _disconnect_all() -> None:
+    for using in connections.settings:
+        _disconnect(using)
+
+
+def _disconnect(using: str = "default") -> None:
+    connections[using].close()
+    del connections[using]
 
 
 @contextmanager

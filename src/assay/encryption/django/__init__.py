@@ -34,6 +34,7 @@ from assay.encryption.django.errors import (
     TooManyOwnersError,
     UnsealedPickleError,
     UnsealedWriteError,
+    UnsupportedDatabaseError,
 )
 from assay.encryption.django.fields import sealed
 from assay.encryption.django.matching import matching
@@ -69,6 +70,7 @@ __all__ = [
     "Transform",
     "UnsealedPickleError",
     "UnsealedWriteError",
+    "UnsupportedDatabaseError",
     "bind",
     "casefold",
     "digits",

@@ -11,13 +11,16 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from assay.encryption.django.errors import KeyringNotBoundError
+from assay.encryption.django.errors import KeyringNotBoundError, UnsupportedDatabaseError
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
 from assay.encryption.owner_keys import IndexKeys
 from assay.keys import Keyring
 
 _SETTING = "ASSAY_KEYS"
 """Under which name a database's settings hold its keys."""
+
+SUPPORTED = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+"""The databases that sealed models work on, by Django's names of their vendors."""
 
 
 class DatabaseKeys:
@@ -51,8 +54,23 @@ def bind(keyring: Keyring, *, using: str = DEFAULT_DB_ALIAS) -> None:
 
     Raises:
         KeyringNotBoundError: there is no such database.
+        UnsupportedDatabaseError: it is none that sealed models work on.
     """
-    _settings(using)[_SETTING] = DatabaseKeys(keyring)
+    settings = _settings(using)
+    reason = refusal_of(using)
+    if reason is not None:
+        raise UnsupportedDatabaseError(
+            f"expected {reason}; keep the models that are sealed in another database"
+        )
+    settings[_SETTING] = DatabaseKeys(keyring)
+
+
+def refusal_of(using: str) -> str | None:
+    """Why sealed models do not work on a database; None when they do. It is not connected to."""
+    vendor = connections[using].vendor
+    if vendor in SUPPORTED:
+        return None
+    return f"sealed models to be on {' or '.join(SUPPORTED.values())}, found {vendor} at {using!r}"
 
 
 def keys_of(using: str) -> DatabaseKeys:

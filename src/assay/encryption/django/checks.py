@@ -1,4 +1,4 @@
-"""System checks: how the admin shows sealed models.
+"""System checks: how the admin shows sealed models, and which databases they are in.
 
 Example:
     >>> admin_errors(Customer, Customer.__sealed__)           # doctest: +SKIP
@@ -12,7 +12,9 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import Error
+from django.db import router
 
+from assay.encryption.django.binding import refusal_of
 from assay.encryption.django.declared import SealedModel
 from assay.encryption.django.errors import SealedExpressionError
 from assay.encryption.django.lookups import lookup_of, needs_matching
@@ -31,6 +33,30 @@ def admin_errors(model: Any, declared: SealedModel) -> list[Any]:
     if not apps.is_installed("django.contrib.admin"):
         return []
     return list(_errors(model, declared))
+
+
+def database_errors(model: Any, databases: Any) -> list[Any]:
+    """``assay.E004``: a database is about to get the table of a sealed model that cannot be there.
+
+    Args:
+        model: the sealed model.
+        databases: the aliases of the databases that are checked, as by ``migrate``; or None.
+    """
+    reasons = [
+        (using, refusal_of(using))
+        for using in databases or ()
+        if router.allow_migrate_model(using, model)
+    ]
+    return [
+        Error(
+            f"Expected {reason}.",
+            hint="Keep the model in another database; a router says in which (allow_migrate).",
+            obj=model,
+            id="assay.E004",
+        )
+        for using, reason in reasons
+        if reason is not None
+    ]
 
 
 def _errors(model: Any, declared: SealedModel) -> Iterator[Any]:

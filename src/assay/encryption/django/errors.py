@@ -7,6 +7,7 @@
         ├── DeclarationError         a model that cannot be sealed as it is declared
         ├── SealedExpressionError    an operation that sealed fields do not have
         ├── KeyringNotBoundError     a database without a keyring
+        ├── UnsupportedDatabaseError a database that sealed models do not work on
         ├── OwnerMissingError        a row of nobody
         ├── OwnerChangedError        a row that was to be given to another owner
         ├── RowIdMissingError        a row without a primary key
@@ -49,6 +50,10 @@ class SealedExpressionError(MappingError, FieldError):
 
 class KeyringNotBoundError(MappingError):
     """The database has no keyring: `bind` was not called for it."""
+
+
+class UnsupportedDatabaseError(MappingError):
+    """Sealed models work on SQLite and PostgreSQL; the database is another one."""
 
 
 class OwnerMissingError(MappingError):

@@ -10,14 +10,14 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models.signals import class_prepared
 
 from assay.encryption.concealment import concealed
-from assay.encryption.django.checks import admin_errors
+from assay.encryption.django.checks import admin_errors, database_errors
 from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope, SealedVersion
 from assay.encryption.django.declared import AT, SealedGroup, SealedModel
 from assay.encryption.django.declaring import declare
@@ -32,6 +32,7 @@ from assay.encryption.django.sealing import (
     changed,
     end_writing,
     index_of,
+    is_elsewhere,
     open_group,
     place_now,
 )
@@ -113,6 +114,12 @@ class Sealed:
             super().refresh_from_db(using, fields, **options)  # type: ignore[misc]  # of the model
             return
         if fields is not None:
+            if using is not None and is_elsewhere(self, using):
+                raise SealedExpressionError(
+                    f"expected the fields of {declared.name} to be read from the database "
+                    f"{self._state.db!r} as the rest of the row was, found {using!r}, whose "  # type: ignore[attr-defined]  # of the model
+                    "envelopes are others; refresh the whole row"
+                )
             sealed = {name for name in fields if name in declared.fields}
             groups = {declared.group_of(name).name for name in sealed}
             columns = [c for name in groups for c in declared.columns_of(declared.groups[name])]
@@ -142,11 +149,19 @@ class Sealed:
             refuse_duplicates(self, declared, using)
         if raw:
             _admit_fixture(self, declared)
+        if is_elsewhere(self, using):
+            self._load_groups(declared)
         if update_fields:
             update_fields = self._whole_groups(declared, frozenset(update_fields))
         updated = super()._save_table(raw, cls, force_insert, force_update, using, update_fields)  # type: ignore[misc]  # of the model
         end_writing(self, declared)
         return bool(updated)
+
+    def _load_groups(self, declared: SealedModel) -> None:
+        """Read the envelopes that were deferred, from the database that the row was read from."""
+        for group in declared.groups.values():
+            if any(name not in self.__dict__ for name in declared.read_with(group)):
+                self.refresh_from_db(fields=declared.read_with(group))
 
     def _whole_groups(self, declared: SealedModel, names: frozenset[str]) -> frozenset[str]:
         """The columns to be written: of a group that has changed its envelope and all its indexes.
@@ -175,23 +190,39 @@ class Sealed:
                 base_qs, using, pk_val, values, update_fields, forced_update
             )
         values = [each for each in values if each[2] is not UNCHANGED]
-        written = {each[0].attname for each in values}
-        if getattr(self._state, "sealed_moving", False):  # type: ignore[attr-defined]  # of the model
-            self._refuse_half_a_move(declared, written)
-        same = base_qs
-        if declared.owner in written and not getattr(self._state, "sealed_moving", False):  # type: ignore[attr-defined]  # as above
-            same = same.filter(**{declared.owner: self.__dict__[declared.owner]})
-        for group in declared.groups.values():
-            if group.column in written:
-                same = same.filter(**_condition(self, group))
-        updated = super()._do_update(same, using, pk_val, values, update_fields, forced_update)  # type: ignore[misc]  # of the model
+        elsewhere = is_elsewhere(self, using)
+        same = self._where_as_read(declared, base_qs, {each[0].attname for each in values}, using)
+        if elsewhere and not values:
+            updated = same.filter(pk=pk_val).exists()
+        else:
+            updated = super()._do_update(same, using, pk_val, values, update_fields, forced_update)  # type: ignore[misc]  # of the model
         if not updated and same is not base_qs and base_qs.filter(pk=pk_val).exists():
+            if elsewhere:
+                _refuse_another_row(self, declared, using)
             raise StaleEnvelopeError(
                 f"expected a row of {declared.name} with the owner and envelope that were read, "
                 "found others: somebody else has changed it; call refresh_from_db() and assign its "
                 "fields anew"
             )
         return bool(updated)
+
+    def _where_as_read(
+        self, declared: SealedModel, rows: Any, written: set[str], using: str
+    ) -> Any:
+        """The rows whose owner and envelopes are those that were read, of what is written.
+
+        In another database than the row was read from: all its envelopes, for a row of the same key
+        can be quite another one there.
+        """
+        moving = getattr(self._state, "sealed_moving", False)  # type: ignore[attr-defined]  # of the model
+        if moving:
+            self._refuse_half_a_move(declared, written)
+        if declared.owner in written and not moving:
+            rows = rows.filter(**{declared.owner: self.__dict__[declared.owner]})
+        for group in declared.groups.values():
+            if group.column in written or is_elsewhere(self, using):
+                rows = rows.filter(**_condition(self, group))
+        return rows
 
     @staticmethod
     def _refuse_half_a_move(declared: SealedModel, written: set[str]) -> None:
@@ -236,26 +267,37 @@ class Sealed:
 
     @classmethod
     def check(cls, **options: Any) -> Any:
-        """As Django's, of the sealed fields too, and of how the admin shows them."""
+        """As Django's, of the sealed fields too, of the databases, and of the admin."""
         errors = super().check(**options)  # type: ignore[misc]  # of the model
         declared = cls.__sealed__
         if declared is not None:
             for field in declared.fields.values():
                 errors.extend(field.check(**options))
+            errors.extend(database_errors(cls, options.get("databases")))
             errors.extend(admin_errors(cls, declared))
         return errors
 
 
 def _condition(instance: Any, group: SealedGroup) -> dict[str, Any]:
-    contents = instance.__dict__[group.column]
-    if contents.replaces is UNSET:
+    stored = instance.__dict__[group.column]
+    if type(stored) is Contents:
+        stored = stored.replaces if stored.envelope is None else stored.envelope
+    if stored is UNSET:
         raise StaleEnvelopeError(
             f"expected an instance that was read from {group.table} or saved to it, found one of "
             "which nobody knows what it would overwrite; load the row and assign its fields"
         )
-    if contents.replaces is None:
+    if stored is None:
         return {f"{group.column}__isnull": True}
-    return {group.column: contents.replaces}
+    return {group.column: bytes(stored)}
+
+
+def _refuse_another_row(instance: Any, declared: SealedModel, using: str) -> NoReturn:
+    raise StaleEnvelopeError(
+        f"expected the row of {declared.name} in the database {using!r} to be the one that was "
+        f"read from {instance._state.db!r}, or none, found one with other envelopes; read it from "
+        f"{using!r} and assign its fields, or delete it first"
+    )
 
 
 def _admit_fixture(instance: Any, declared: SealedModel) -> None:

@@ -97,7 +97,7 @@ def _open(  # noqa: PLR0913, PLR0917 - what, of which row, and where it stands
     owner: str,
     key: tuple[Any, ...],
 ) -> dict[str, object]:
-    keys = keys_of(database_of(instance))
+    keys = keys_of(read_from(instance))
     address = _address(declared, group, owner, key)
     data_key = key_of_envelope(keys.keyring, owner, envelope)
     if group.versioned:
@@ -128,11 +128,21 @@ def _address(
     return RowAddress(owner, group.table, group.name, declared.row_id_of(key), version)
 
 
-def database_of(instance: Any) -> str:
-    """The alias of the database that an instance is read from or about to be written to."""
+def read_from(instance: Any) -> str:
+    """The alias of the database whose keys open what an instance holds."""
     state = instance._state
-    found = getattr(state, "sealed_using", None) or state.db
+    found = state.db or getattr(state, "sealed_using", None)
     return str(found or router.db_for_write(type(instance), instance=instance))
+
+
+def written_to(instance: Any) -> str:
+    """The alias of the database that an instance is about to be written to."""
+    return str(getattr(instance._state, "sealed_using", None) or read_from(instance))
+
+
+def is_elsewhere(instance: Any, using: str) -> bool:
+    """Whether an instance was read from another database than one."""
+    return not instance._state.adding and instance._state.db not in (None, using)
 
 
 def changed(instance: Any, group: SealedGroup) -> Contents | None:
@@ -164,7 +174,7 @@ def sealed_for_writing(instance: Any, column: str, *, add: bool) -> Any:
     owner, *key = place_now(instance, declared)
     owner = declared.owner_of(owner)
     fields = completed(group, contents.fields)
-    keys = keys_of(database_of(instance))
+    keys = keys_of(written_to(instance))
     place = _address(declared, group, owner, key).associated_data()
     payload = encode_payload(fields, padded=group.padded)
     version = FIRST_VERSION if add else contents.version + 1
@@ -248,7 +258,7 @@ def index_of(instance: Any, declared: SealedModel, name: str, column: str, value
     if value is None:
         return None
     owner = declared.owner_of(instance.__dict__.get(declared.owner))
-    keys = keys_of(database_of(instance))
+    keys = keys_of(written_to(instance))
     return keys.indexes.newest(declared.indexes[name][column], owner).compute(value)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from assay.encryption.django.binding import keys_of
 from assay.encryption.django.declared import SealedModel
 from assay.encryption.django.errors import DuplicateValueError
-from assay.encryption.django.sealing import changed
+from assay.encryption.django.sealing import changed, is_elsewhere
 
 
 def taken(
@@ -64,7 +64,8 @@ def refuse_duplicates(instance: Any, declared: SealedModel, using: str) -> None:
         assay.keys.KeysError: an index key is not to be had.
     """
     for name in declared.unique:
-        new = instance._state.adding or changed(instance, declared.group_of(name))
+        new = instance._state.adding or is_elsewhere(instance, using)
+        new = new or changed(instance, declared.group_of(name))
         if new and taken(instance, declared, name, using, older_only=True):
             raise DuplicateValueError(
                 f"expected a value of {name!r} that no other row of its owner has, found one that "
