@@ -33,7 +33,22 @@ def _refuse(expected: str, value: object) -> NoReturn:
 
 
 class EnvelopeField(models.BinaryField):
-    """The column of a group's envelope. NULL in rows from before the model was sealed."""
+    """The column of a group's envelope. NULL in rows from before the model was sealed.
+
+    Args:
+        owner: the name of the field that says whose a row is; migrations know it from here.
+    """
+
+    non_db_attrs = (*models.BinaryField.non_db_attrs, "owner")
+
+    def __init__(self, *args: Any, owner: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.owner = owner
+
+    def deconstruct(self) -> Any:
+        """As in a migration."""
+        name, path, args, kwargs = super().deconstruct()
+        return name, path, args, {**kwargs, "owner": self.owner}
 
     def get_default(self) -> Contents:
         """What a new instance holds: no values yet."""

@@ -12,13 +12,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.encryption.blind_index import BlindIndex
-from assay.encryption.django.errors import OwnerMissingError, RowIdMissingError
+from assay.encryption.django.errors import (
+    OwnerMissingError,
+    RowIdMissingError,
+    UnsealedWriteError,
+)
 from assay.encryption.errors import RowIdError
 from assay.encryption.owner_keys import found_instead, owner_text
 from assay.encryption.row_address import DEFAULT_GROUP
 
 AT = "_sealed_at"
 """Under which name an instance's ``__dict__`` holds owner and primary key as they are stored."""
+
+
+AFTER_THE_MIGRATION = (
+    "write other columns by save(update_fields=[…]) or update(), and sealed fields after the "
+    "migration, by the model itself"
+)
+"""What can be done instead of what a migration cannot do."""
 
 
 def envelope_column(group: str) -> str:
@@ -126,4 +137,18 @@ class SealedModel:
         raise RowIdMissingError(
             f"expected the primary key of {self.name} before its row is sealed, found none; assign "
             f"{', '.join(self.key)} or give it a default"
+        )
+
+
+def known_owner(declared: SealedModel) -> None:
+    """Refuse to write rows of which a migration does not know whose they are.
+
+    Raises:
+        UnsealedWriteError: it does not.
+    """
+    if not declared.owner:
+        raise UnsealedWriteError(
+            f"expected the migrations of {declared.name} to say which field is the owner of its "
+            "rows, found none of that name; run makemigrations, and let this migration depend on "
+            "what it makes"
         )

@@ -18,6 +18,7 @@ from assay.encryption.blind_index import BlindIndex
 from assay.encryption.django.declared import SealedGroup, SealedModel, envelope_column
 from assay.encryption.django.errors import DeclarationError
 from assay.encryption.django.fields import SealedFieldMixin
+from assay.encryption.django.history import guard_history
 from assay.encryption.django.queries import use_sealed_managers
 from assay.encryption.index_kinds import Equality
 from assay.encryption.row_address import RowIdKind, row_id_encoder
@@ -35,7 +36,10 @@ def declare(sender: Any, mixin: type) -> None:
     """
     meta = sender._meta
     fields = [f for f in meta.private_fields if isinstance(f, SealedFieldMixin)]
-    if not fields or meta.abstract:
+    if meta.abstract:
+        return
+    if not fields:
+        guard_history(sender)
         return
     use_sealed_managers(sender)
     _refuse_options(sender, {field.name for field in fields})

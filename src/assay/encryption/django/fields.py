@@ -188,7 +188,8 @@ class SealedFieldMixin:
         if cls._meta.abstract or cls._meta.proxy:
             return
         column = envelope_column(self.sealed_group)
-        _add(cls, column, EnvelopeField(null=True, blank=True))
+        owner = getattr(cls, "__owner__", None)
+        _add(cls, column, EnvelopeField(null=True, blank=True, owner=owner))
         if getattr(cls, "__sealed_versions__", False):
             _add(cls, version_column(column), VersionField(null=True, blank=True))
         for kind in self.sealed_indexes:

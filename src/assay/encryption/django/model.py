@@ -62,6 +62,7 @@ class Sealed:
     __sealed_padding__: ClassVar[bool] = False
     __sealed_versions__: ClassVar[bool] = False
     __sealed__: ClassVar[SealedModel | None] = None
+    __sealed_history__: ClassVar[SealedModel | None] = None
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> Any:

@@ -16,7 +16,7 @@ from django.db.models.options import Options
 
 from assay.encryption.concealment import concealed
 from assay.encryption.django.columns import EnvelopeField, IndexField, VersionField
-from assay.encryption.django.declared import SealedModel
+from assay.encryption.django.declared import AFTER_THE_MIGRATION, SealedModel, known_owner
 from assay.encryption.django.errors import (
     DeclarationError,
     OwnerChangedError,
@@ -31,11 +31,15 @@ class SealedQuerySet(models.QuerySet):
     """The queryset of a sealed model; derive your own from it."""
 
     def _declared(self) -> SealedModel:
-        found: SealedModel = self.model.__sealed__
+        """What the model declares; of one as a migration sees it, whose its rows are."""
+        found: SealedModel = self.model.__sealed__ or self.model.__sealed_history__
         return found
 
     def _refuse_sealed(self, names: Iterable[str], operation: str, way_out: str) -> None:
         declared = self._declared()
+        if self.model.__sealed__ is None:
+            known_owner(declared)
+            way_out = AFTER_THE_MIGRATION
         for name in names:
             raw = name != "pk" and name not in declared.fields and self._is_raw(name)
             if name in declared.fields or raw:
@@ -186,8 +190,12 @@ class _SealedOptions(Options):
         return manager
 
 
-def use_sealed_managers(cls: Any) -> None:
+def use_sealed_managers(cls: Any, *, derive: bool = False) -> None:
     """Let all managers of a sealed model be sealed ones.
+
+    Args:
+        cls: the model.
+        derive: let other managers have sealed querysets instead of refusing them.
 
     Raises:
         DeclarationError: the model has another one.
@@ -196,6 +204,11 @@ def use_sealed_managers(cls: Any) -> None:
     meta.__class__ = _SealedOptions
     for manager in meta.managers:
         if issubclass(manager._queryset_class, SealedQuerySet):
+            continue
+        if derive and not getattr(manager, "auto_created", False):
+            own = next(m for m in meta.local_managers if m.name == manager.name)
+            name = f"Sealed{own._queryset_class.__name__}"
+            own._queryset_class = type(name, (SealedQuerySet, own._queryset_class), {})
             continue
         if not getattr(manager, "auto_created", False):
             raise DeclarationError(

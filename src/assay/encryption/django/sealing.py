@@ -17,7 +17,7 @@ from django.db import router
 from assay.core import DataKeyClass
 from assay.encryption.django.binding import keys_of
 from assay.encryption.django.contents import Contents, SealedEnvelope, SealedVersion
-from assay.encryption.django.declared import AT, SealedGroup, SealedModel
+from assay.encryption.django.declared import AFTER_THE_MIGRATION, AT, SealedGroup, SealedModel
 from assay.encryption.django.errors import (
     OwnerChangedError,
     RowIdChangedError,
@@ -48,8 +48,7 @@ def declared_by(instance: Any) -> SealedModel:
         return declared
     raise UnsealedWriteError(
         f"expected a model with its sealed fields, found {type(instance).__name__} as a migration "
-        "sees it, which cannot seal; write other columns by save(update_fields=[…]) or update(), "
-        "and sealed fields after the migration"
+        f"sees it, which cannot seal; {AFTER_THE_MIGRATION}"
     )
 
 
@@ -275,8 +274,18 @@ def begin_writing(instance: Any, declared: SealedModel, using: str) -> None:
         contents = instance.__dict__.get(group.column)
         if type(contents) is Contents:
             contents.pending = None
+    refuse_moved(instance, declared)
+
+
+def refuse_moved(instance: Any, declared: SealedModel) -> None:
+    """Refuse a stored row whose place is another one than when it was read.
+
+    Raises:
+        OwnerChangedError: its owner is another one.
+        RowIdChangedError: its primary key is another one.
+    """
     at, now = instance.__dict__.get(AT), place_now(instance, declared)
-    if state.adding or at is None:
+    if instance._state.adding or at is None:
         return
     if at[1:] != now[1:]:
         raise RowIdChangedError(
