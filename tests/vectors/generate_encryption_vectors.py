@@ -270,6 +270,8 @@ def index_vectors() -> dict[str, Any]:
         ("casefold-sharp-s", casefold, 128, "Straße"),
         ("casefold-composed", casefold, 128, "\u00c5ngstr\u00f6m"),
         ("casefold-decomposed", casefold, 128, "A\u030angstro\u0308m"),
+        ("casefold-marks-composed", casefold, 128, "\u1fb4"),
+        ("casefold-marks-in-another-order", casefold, 128, "\u03b1\u0345\u0301"),
         ("exact-text", exact, 128, "Ada@Example.com"),
         ("exact-composed", exact, 128, "\u00e5"),
         ("exact-decomposed", exact, 128, "a\u030a"),

@@ -94,6 +94,11 @@ def test_case_and_composition_do_not_count_when_folded(text: str) -> None:
     assert casefold(unicodedata.normalize("NFD", text).casefold()) == casefold(text)
 
 
+def test_text_is_decomposed_before_it_is_folded() -> None:
+    """Unicode, D145: an iota below is a letter once it is folded, and letters keep their order."""
+    assert casefold("\u1fb4") == casefold("\u03b1\u0345\u0301") == "\u03ac\u03b9".encode()
+
+
 def test_white_space_counts_when_folded() -> None:
     assert casefold("a ") != casefold("a")
 

@@ -327,6 +327,22 @@ def test_what_was_forgotten_keeps_its_lines() -> None:
     forget_variables(error)
 
 
+def test_causes_and_contexts_are_forgotten_each_for_itself() -> None:
+    def failing() -> None:
+        secret = SECRET
+        raise ValueError(len(secret))
+
+    cause = raised(failing)
+    with_cause, with_context = TypeError(), TypeError()
+    with_cause.__cause__, with_context.__context__ = cause, raised(failing)
+    for error in (with_cause, with_context):
+        forget_variables(error)
+        chained = error.__cause__ or error.__context__
+        assert chained is not None
+        printed = traceback.TracebackException.from_exception(chained, capture_locals=True)
+        assert SECRET not in "".join(printed.format())
+
+
 async def _failing(value: str) -> None:
     raise ValueError(len(value))
 

@@ -10,7 +10,7 @@ from assay.core import DataKeyClass
 from assay.encryption import BlindIndex, EnvelopeSealer, WrongKeyError, encode_row_id, exact
 from assay.encryption.owner_keys import IndexKeys, found_instead, key_of_envelope, owner_text
 from assay.encryption.row_address import RowAddress
-from assay.keys import Keyring
+from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 INDEX = BlindIndex("documents", "email", exact)
 USER = UUID("0f5a1c9e-0000-4000-8000-000000000001")
@@ -60,6 +60,12 @@ def test_indexes_are_written_under_the_newest_key_and_read_under_each(keyring: K
 
 def test_two_indexes_of_equal_names_are_not_confused(keyring: Keyring) -> None:
     indexes = IndexKeys(keyring)
+    another = Keyring(MemoryKeyService(), MemoryDataKeyTable()).current(
+        "acme", DataKeyClass.INDEXES
+    )
+    assert another.version == keyring.current("acme", DataKeyClass.INDEXES).version
+    assert indexes.under(INDEX, another).key is another is not indexes.newest(INDEX, "acme").key
+    assert indexes.under(INDEX, another).key is another
     shorter = BlindIndex("documents", "email", exact, bits=64)
     assert indexes.value(INDEX, "acme", "ada") != indexes.value(shorter, "acme", "ada")
     assert indexes.newest(shorter, "acme").index is shorter

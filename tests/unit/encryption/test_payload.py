@@ -289,6 +289,8 @@ def test_frozen_values_refuse_every_change_and_copy_to_ordinary_ones() -> None:
         (frozen["a"], "__delitem__", 0),
         (frozen["a"], "__iadd__", [1]),
         (frozen["a"], "__imul__", 2),
+        (frozen["a"][1], "__setitem__", "b", 1),
+        (freeze([[1]])[0], "append", 1),
     ]
     for value, method, *arguments in changes:
         with pytest.raises(FrozenValueError, match="assign a changed copy"):

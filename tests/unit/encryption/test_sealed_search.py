@@ -171,6 +171,15 @@ def test_ranges_are_found_and_no_neighbours(world: World) -> None:
     assert world.names((Person.size > 9) & (Person.size < 11)) == ["10"]
 
 
+def test_a_range_has_a_thousand_buckets_and_no_more() -> None:
+    index = Buckets(width=1)
+    found = index.search("size", "between", (0, 999))
+    assert found is not None
+    assert len(found.terms) == 1000
+    with pytest.raises(BlindIndexError, match="found 1001"):
+        index.search("size", "between", (0, 1000))
+
+
 def test_ranges_of_dates_moments_and_decimal_numbers(world: World) -> None:
     days = [date(1815, 12, 10), date(1906, 12, 9), date(1, 1, 1), date(1906, 12, 10)]
     world.add(*({"name": str(day), "born": day} for day in days))
