@@ -42,9 +42,17 @@ from assay.encryption.adoption.ranges import (
     spans,
     within_parameters,
 )
+from assay.encryption.adoption.reading import UNREADABLE, Found, read_rows
 from assay.encryption.adoption.store import Store
-from assay.encryption.adoption.sweep import Crew, Job, Tally, sweep
-from assay.encryption.adoption.writing import Writer, Written, reading_of, writer_of
+from assay.encryption.adoption.sweep import KEYS_SHOWN, Crew, Job, Tally, sweep
+from assay.encryption.adoption.writing import (
+    TOO_LARGE,
+    Writer,
+    Written,
+    reading_of,
+    within_packets,
+    writer_of,
+)
 from assay.encryption.errors import PayloadError, RowIdError
 from assay.encryption.sqlalchemy.errors import MappingError
 
@@ -117,8 +125,13 @@ def backfill(store: Store, part: Part, crew: Crew, checkpoint: Checkpoint) -> Ba
 def seal_span(store: Store, part: Part, span: Span) -> Tally:
     """Seal the rows of a span that have no envelope (steps 1 to 3)."""
     writer = writer_of(part, store.engine.dialect)
-    rows = _read(store.engine, part, span)  # 1
-    ready, refused, examples = _seal(store, part, rows)  # 2
+    found = _read(store.engine, part, span)  # 1
+    ready, refused, examples = _seal(store, part, found.rows)  # 2
+    if found.unreadable:
+        refused[UNREADABLE] = len(found.unreadable)
+    ready, too_large = within_packets(store.engine, part, ready)
+    if too_large:
+        refused[TOO_LARGE] = len(too_large)
     done, twice = 0, 0
     if ready:
         try:
@@ -127,7 +140,9 @@ def seal_span(store: Store, part: Part, span: Span) -> Tally:
             done, twice = _write_singly(store.engine, writer, ready)
     if twice:
         refused["a value that must be unique is there already"] = twice
-    return Tally(len(rows), done, len(ready) - done - twice, refused, examples)
+    examples = (*examples, *found.unreadable, *too_large)[:KEYS_SHOWN]
+    rows = len(found.rows) + len(found.unreadable)
+    return Tally(rows, done, len(ready) - done - twice, refused, examples)
 
 
 def patiently(work: Callable[[], T]) -> T:
@@ -153,11 +168,10 @@ def patiently(work: Callable[[], T]) -> T:
         raise
 
 
-def _read(engine: Engine, part: Part, span: Span) -> list[Any]:
+def _read(engine: Engine, part: Part, span: Span) -> Found:
     """The unsealed rows of a span, see `Reading`."""
     statement = _reading(part, engine.dialect.name, span.after is None)
-    with named_errors(f"read rows of {part.name}"), engine.connect() as connection:
-        return list(connection.execute(statement, span_parameters(span)).all())
+    return read_rows(engine, part, statement, span_parameters(span))
 
 
 @lru_cache(maxsize=64)
@@ -186,7 +200,7 @@ def _seal(
         except _OF_THE_ROW as exc:
             refused[type(exc).__name__] += 1
             examples.append(key_of(row, part))
-    return ready, dict(refused), tuple(examples[:5])
+    return ready, dict(refused), tuple(examples[:KEYS_SHOWN])
 
 
 class _Owner:

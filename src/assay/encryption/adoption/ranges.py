@@ -32,6 +32,7 @@ from assay.core import write_atomically
 from assay.database.failures import named_errors
 from assay.encryption.adoption.errors import CheckpointError
 from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.reading import readable_keys
 
 Key = tuple[object, ...]
 """A primary key: a UUID, integer or text for each of its columns."""
@@ -110,7 +111,11 @@ def spans(
             .where(_beyond(part, after, engine.dialect.name), true() if wanted is None else wanted)
             .order_by(*part.keys)
         )
-        with named_errors(f"read keys of {part.name}"), engine.connect() as connection:
+        with (
+            named_errors(f"read keys of {part.name}"),
+            readable_keys(part),
+            engine.connect() as connection,
+        ):
             last = connection.execute(keys.offset(batch_rows - 1).limit(1)).first()
             rows = batch_rows
             if last is None:

@@ -20,7 +20,8 @@ from assay.encryption.adoption.parts import Part, all_parts
 from assay.encryption.adoption.ranges import Key, Span
 from assay.encryption.adoption.store import Opener, Store, opened
 
-_KEYS_SHOWN = 5
+KEYS_SHOWN = 5
+"""How many keys of rows that were refused are kept."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Tally:
             self.done + other.done,
             self.passed_over + other.passed_over,
             dict(Counter(self.refused) + Counter(other.refused)),
-            (self.examples + other.examples)[:_KEYS_SHOWN],
+            (self.examples + other.examples)[:KEYS_SHOWN],
         )
 
 

@@ -21,13 +21,13 @@ from typing import Any
 from sqlalchemy import LargeBinary, select, type_coerce
 
 from assay.core import DataKeyClass, from_rfc3339, to_rfc3339, write_atomically
-from assay.database.failures import named_errors
 from assay.encryption.adoption.errors import NotVerifiedError
 from assay.encryption.adoption.index_values import wrong_indexes
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.ranges import Span, count, key_of, spans, within
+from assay.encryption.adoption.reading import UNREADABLE, read_rows
 from assay.encryption.adoption.store import Store
-from assay.encryption.adoption.sweep import Crew, Job, Tally, sweep
+from assay.encryption.adoption.sweep import KEYS_SHOWN, Crew, Job, Tally, sweep
 from assay.encryption.errors import EncryptionError
 from assay.encryption.payload import encode_payload
 
@@ -95,18 +95,19 @@ def verify_span(store: Store, part: Part, span: Span) -> Tally:
         .where(within(part, span, store.engine.dialect.name))
         .order_by(*part.keys)
     )
-    with named_errors(f"read rows of {part.name}"), store.engine.connect() as connection:
-        rows = connection.execute(statement).all()
+    found = read_rows(store.engine, part, statement, {})
     refused: Counter[str] = Counter()
-    examples = []
-    for row in rows:
+    if found.unreadable:
+        refused[UNREADABLE] = len(found.unreadable)
+    examples = list(found.unreadable)
+    for row in found.rows:
         reasons = _differences(store, part, row)
         refused.update(reasons)
         if reasons:
             examples.append(key_of(row, part))
-    return Tally(
-        len(rows), len(rows) - len(examples), refused=dict(refused), examples=tuple(examples[:5])
-    )
+    rows = len(found.rows) + len(found.unreadable)
+    shown = tuple(examples[:KEYS_SHOWN])
+    return Tally(rows, rows - len(examples), refused=dict(refused), examples=shown)
 
 
 def _differences(store: Store, part: Part, row: Any) -> list[str]:

@@ -24,6 +24,7 @@ import msgspec
 from sqlalchemy import (
     Connection,
     Dialect,
+    Engine,
     Text,
     and_,
     bindparam,
@@ -36,10 +37,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.types import NullType
 
+from assay.database.failures import named_errors
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.witness import is_given_as_stored, same, witness
 from assay.encryption.sqlalchemy.core_writes import ALREADY_SEALED
 
+TOO_LARGE = "larger than the server takes (max_allowed_packet)"
+"""Why a row is counted that no statement can hold."""
+_ALWAYS_TAKEN_BYTES = 2**18
+_STATEMENT_BYTES = 2**16
+_ESCAPED = (b"\0", b"\n", b"\r", b"\x1a", b'"', b"'", b"\\")
 _DOCUMENT_BYTES = 4 * 2**20
 """About how long a JSON document gets before the next one begins."""
 
@@ -93,6 +100,39 @@ def writer_of(part: Part, dialect: Dialect) -> Writer:
     """What writes the envelopes of a part, the same one each time."""
     kind = _PostgresqlWriter if dialect.name == "postgresql" else _RowWriter
     return kind(part, dialect)
+
+
+def within_packets(
+    engine: Engine, part: Part, rows: Sequence[Written]
+) -> tuple[list[Written], list[tuple[Any, ...]]]:
+    """Rows that a statement can hold, and the primary keys of those that are too large.
+
+    MariaDB takes a statement of at most ``max_allowed_packet`` bytes, and ends the connection of
+    whoever sends a longer one: https://mariadb.com/kb/en/server-system-variables/
+    """
+    sizes = [_bytes_of(row) for row in rows] if engine.dialect.name == "mariadb" else []
+    if max(sizes, default=0) < _ALWAYS_TAKEN_BYTES:
+        return list(rows), []
+    with named_errors("ask for max_allowed_packet"), engine.connect() as connection:
+        limit = int(connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one())
+    first = 1 + len(part.indexes)
+    fitting, large = [], []
+    for row, size in zip(rows, sizes, strict=True):
+        if size <= limit - _STATEMENT_BYTES:
+            fitting.append(row)
+        else:
+            large.append(row[first : first + len(part.keys)])
+    return fitting, large
+
+
+def _bytes_of(row: Written) -> int:
+    """How long the values are in a statement, in which some characters are written as two."""
+    size = 0
+    for value in row:
+        raw = value.encode() if isinstance(value, str) else value
+        if isinstance(raw, bytes):
+            size += len(raw) + sum(map(raw.count, _ESCAPED))
+    return size
 
 
 class _Columns:
