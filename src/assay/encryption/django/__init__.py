@@ -17,6 +17,7 @@ from assay.encryption.blind_index import Transform, casefold, digits, exact
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.django.admin import SealedAdmin
 from assay.encryption.django.binding import bind
+from assay.encryption.django.concealing import SealedExceptionReporter
 from assay.encryption.django.errors import (
     ApproximateSearchError,
     DeclarationError,
@@ -61,6 +62,7 @@ __all__ = [
     "RowIdMissingError",
     "Sealed",
     "SealedAdmin",
+    "SealedExceptionReporter",
     "SealedExpressionError",
     "SealedManager",
     "SealedQuerySet",

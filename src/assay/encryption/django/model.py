@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models.signals import class_prepared
 
-from assay.encryption.concealment import concealed
+from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.django.checks import admin_errors, database_errors
 from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope, SealedVersion
 from assay.encryption.django.declared import AT, SealedGroup, SealedModel
@@ -63,6 +63,14 @@ class Sealed:
     __sealed_versions__: ClassVar[bool] = False
     __sealed__: ClassVar[SealedModel | None] = None
     __sealed_history__: ClassVar[SealedModel | None] = None
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        try:
+            super().__init__(*args, **fields)
+        except Exception as exc:
+            forget_variables(exc)
+            args, fields = (), {}
+            raise
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> Any:

@@ -16,6 +16,7 @@ from django.db.models.options import Options
 
 from assay.encryption.concealment import concealed
 from assay.encryption.django.columns import EnvelopeField, IndexField, VersionField
+from assay.encryption.django.concealing import concealing_manager, concealing_queryset
 from assay.encryption.django.declared import AFTER_THE_MIGRATION, SealedModel, known_owner
 from assay.encryption.django.errors import (
     DeclarationError,
@@ -27,6 +28,7 @@ from assay.encryption.django.sealing import begin_writing, end_writing
 from assay.encryption.django.uniqueness import refuse_duplicates
 
 
+@concealing_queryset
 class SealedQuerySet(models.QuerySet):
     """The queryset of a sealed model; derive your own from it."""
 
@@ -169,6 +171,7 @@ class SealedQuerySet(models.QuerySet):
         return found
 
 
+@concealing_manager
 class SealedManager(models.Manager.from_queryset(SealedQuerySet)):  # type: ignore[misc]  # Django makes the class
     """The manager of a sealed model; a model without one gets it as ``objects``."""
 
