@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    event,
     inspect,
     select,
 )
@@ -25,17 +27,24 @@ from assay.database import open_engine
 from assay.encryption.adoption import (
     VERSION_TABLE,
     Adoption,
+    AdoptionBlockedError,
     Crew,
+    CrewError,
     Options,
     Store,
     Terms,
     Versions,
+    process_pool,
+    retired_parts,
     run_backfill,
     run_contract,
     run_expand,
     run_plan,
     run_verify,
 )
+from assay.encryption.adoption.purge import purge
+from assay.encryption.adoption.ranges import Span
+from assay.encryption.adoption.sweep import sweep
 from assay.encryption.sqlalchemy import Equality, Sealed, bind, exact, sealed
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
@@ -158,3 +167,96 @@ def test_names_that_need_quotes_go_the_whole_way(way: Way, names: tuple[str, str
     with bind(sessionmaker(way.engine), way.keyring)() as session:
         asked = select(later.customer).where(later.customer.email == "person-007@quartz.example")
         assert session.scalars(asked).one().id == 7
+
+
+T = "id BIGINT PRIMARY KEY, tenant VARCHAR(40) NOT NULL"
+OBSTACLES = {
+    "a view": ("no table", [f"CREATE TABLE other ({T}, email VARCHAR(90))",
+                            "CREATE VIEW people AS SELECT * FROM other"]),
+    "a generated column": ("generated column email", [
+        f"CREATE TABLE people ({T}, a VARCHAR(9), email VARCHAR(90) GENERATED ALWAYS AS (lower(a)) STORED)"]),
+    "tables that inherit": ("inherit", [f"CREATE TABLE people ({T}, email TEXT)",
+                                        "CREATE TABLE more () INHERITS (people)"]),
+    "a later trigger": ("sorts before", [
+        f"CREATE TABLE people ({T}, email TEXT)",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER zzz BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION f()"]),
+    "a cascade": ("starts no trigger", [
+        "CREATE TABLE tenants (id VARCHAR(40) PRIMARY KEY)",
+        f"CREATE TABLE people ({T}, email VARCHAR(90), "
+        "FOREIGN KEY (tenant) REFERENCES tenants (id) ON UPDATE CASCADE)"]),
+}  # fmt: skip
+ONLY_ON = {
+    "tables that inherit": "postgresql",
+    "a later trigger": "postgresql",
+    "a cascade": "mariadb",
+}
+
+
+@pytest.mark.parametrize("case", OBSTACLES)
+def test_what_cannot_be_sealed_is_refused_before_anything_is_changed(way: Way, case: str) -> None:
+    found, statements = OBSTACLES[case]
+    if ONLY_ON.get(case, way.engine.dialect.name) != way.engine.dialect.name:
+        return
+    with way.engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    base = customers("people", "email", "tenant", "plaintext")
+    before = way.columns("people")
+    (plan,) = run_plan(way.adoption(base), ())
+    assert any(found in each for each in plan.blockers)
+    with pytest.raises(AdoptionBlockedError, match=found):
+        way.seal(base)
+    assert way.columns("people") == before
+    assert not list((way.folder / "versions").glob("*.py"))
+
+
+def test_columns_on_which_something_depends_stay_and_so_does_the_trigger(way: Way) -> None:
+    make(way.engine, "people", "email", "tenant")
+    with way.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE VIEW mails AS SELECT email FROM people")
+    base = customers("people", "email", "tenant", "plaintext")
+    way.seal(base)
+    assert way.run(run_verify, base, ())[0].passed
+    with pytest.raises(AdoptionBlockedError, match="view mails"):
+        way.contract(customers("people", "email", "tenant", "retired"))
+    (plan,) = run_plan(way.adoption(base), ())
+    assert plan.stage.name == "VERIFY"  # the trigger is there
+
+
+def _die(*_: object) -> None:
+    os._exit(9)
+
+
+def test_a_worker_that_is_killed_is_told_with_the_way_out() -> None:
+    with process_pool(1) as executor, pytest.raises(CrewError, match="run this step again"):
+        sweep(_die, [(Span(None, (1,)), 1)], Crew(_die, executor), lambda *_: None)
+
+
+def test_statistics_that_a_role_may_not_rewrite_are_not_called_rewritten(
+    fresh_postgresql_url: str,
+) -> None:
+    engine, role = open_engine(fresh_postgresql_url), f"owner_{os.getpid()}"
+    base = customers("people", "email", "tenant", "retired")
+    make(engine, "people", "email", "tenant")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role}")
+        connection.exec_driver_sql(f"ALTER TABLE people OWNER TO {role}")
+    limited = open_engine(fresh_postgresql_url)
+
+    def become(connection: Any, _record: object) -> None:
+        connection.execute(f"SET ROLE {role}")
+        connection.commit()
+
+    event.listen(limited, "connect", become)
+    try:
+        (part,) = retired_parts(base)
+        purged = purge(part, limited)
+    finally:
+        limited.dispose()
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE people")
+            connection.exec_driver_sql(f"DROP ROLE {role}")
+        engine.dispose()
+    assert purged.cleaned == ["the table was rewritten, with its indexes and large values"]
+    assert [each.partition(" ")[0] for each in purged.remains] == ["statistics", "the", "backups,"]

@@ -11,6 +11,7 @@
         ├── MigrationError           a migration cannot be written or applied
         ├── CheckpointError          a checkpoint that this release did not write
         ├── ClusterError             no cluster to work on
+        ├── CrewError                a process that worked was killed
         └── PurgeError               the plaintext cannot be removed from the storage
 
 Example:
@@ -54,6 +55,10 @@ class CheckpointError(AdoptionError):
 
 class ClusterError(AdoptionError):
     """The cluster that was to do the work is not there."""
+
+
+class CrewError(AdoptionError):
+    """A process that worked on the rows ended before its work did."""
 
 
 class PurgeError(AdoptionError):

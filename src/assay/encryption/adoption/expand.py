@@ -33,6 +33,7 @@ from assay.encryption.adoption.names import (
     schema_prefix,
     table_name,
 )
+from assay.encryption.adoption.obstacles import refuse_obstacles
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.triggers import create_trigger, drop_trigger, has_trigger
 
@@ -55,6 +56,7 @@ def expansion(part: Part, connection: Connection) -> Steps:
     dialect_called(dialect)
     columns = columns_of(connection, part)
     _refuse_unfit(part, columns)
+    refuse_obstacles(connection, part)
     strict = [name for name in part.clear_columns if not columns[name]["nullable"]]
     makers = {"postgresql": _on_postgresql, "mariadb": _on_mariadb, "sqlite": _on_sqlite}
     return makers[dialect](part, strict, connection)
@@ -134,6 +136,7 @@ def refuse_unexpanded(connection: Connection, part: Part) -> None:
         AdoptionBlockedError: the table itself is.
     """
     columns = columns_of(connection, part)
+    refuse_obstacles(connection, part)
     missing = [str(c.name) for c in part.sealed_columns if str(c.name) not in columns]
     if missing or not has_trigger(connection, part):
         raise NotExpandedError(

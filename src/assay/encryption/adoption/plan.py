@@ -93,7 +93,12 @@ def plan(part: Part, engine: Engine) -> Plan:
         held = holders(part, connection)
         size = _table_bytes(part, connection)
         added = _added_bytes(part, connection, rows) if part.plaintext and not blockers else 0
-    blockers += [f"{each.kind} {each.name}: {each.blocks}" for each in held if each.blocks]
+    said = " ".join(blockers)
+    blockers += [
+        f"{each.kind} {each.name}: {each.blocks}"
+        for each in held
+        if each.blocks and each.blocks not in said
+    ]
     unsealed = count(engine, part, part.envelope.is_(None)) if expanded else rows
     return Plan(
         part=part.name,

@@ -30,6 +30,7 @@ from assay.encryption.adoption.contract import (
 )
 from assay.encryption.adoption.expand import expansion, slug
 from assay.encryption.adoption.names import file_word
+from assay.encryption.adoption.obstacles import refuse_dependents
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
 from assay.encryption.adoption.plan import Plan, plan
 from assay.encryption.adoption.purge import purge
@@ -210,6 +211,7 @@ def run_contract(
         NothingToAdoptError: the models do not say that the columns are retired.
         NotVerifiedError: the rows were not compared with their plaintext lately, or a row does
             not open.
+        AdoptionBlockedError: something depends on the columns; nothing was done.
         MigrationError, PurgeError: the database refuses; see there what to do.
         StorageUnreachableError: the raw files cannot be searched from here; nothing was done.
     """
@@ -226,6 +228,8 @@ def _contract(
     engine = adoption.store.engine
     with named_errors("look at the table"), engine.connect() as connection:
         there = clear_columns_there(part, connection)
+        if there:
+            refuse_dependents(connection, part)
         steps = contraction(part, connection)
     if there:
         record = adoption.file(part, "verified.json")

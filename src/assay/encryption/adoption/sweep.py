@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import uuid4
 
 from assay.core import Progress, SilentProgress
-from assay.encryption.adoption.errors import NothingToAdoptError
+from assay.encryption.adoption.errors import CrewError, NothingToAdoptError
 from assay.encryption.adoption.parts import Part, all_parts
 from assay.encryption.adoption.ranges import Key, Span
 from assay.encryption.adoption.store import Opener, Store, opened
@@ -172,7 +172,14 @@ def _next(
     waiting: deque[tuple[Span, Future[Tally]]], on_done: Callable[[Span, Tally], None]
 ) -> Tally:
     span, future = waiting[0]
-    tally = future.result()
+    try:
+        tally = future.result()
+    except BrokenExecutor:
+        raise CrewError(
+            "expected the processes that work to live until the end, found one that was killed or "
+            "that ran out of memory; what is written stays written: run this step again, with "
+            "fewer --workers or a smaller --batch if it happens again"
+        ) from None
     waiting.popleft()
     on_done(span, tally)
     return tally
