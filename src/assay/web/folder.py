@@ -53,7 +53,6 @@ def replace_folder(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, .
         OSError: for example a full disk; the old folder is untouched and nothing is left behind.
     """
     target = directory.resolve()
-    _refuse_what_is_not_ours(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(target.parent):
         _refuse_what_is_not_ours(target)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -234,4 +235,19 @@ def test_two_builds_at_once_leave_one_whole_page(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert _content(target) in pages
+    assert _beside(target) == []
+
+
+def test_a_folder_is_judged_when_no_other_build_works_in_it(tmp_path: Path) -> None:
+    target = tmp_path / "trust"
+    replace_folder(target, FIRST)
+    stranger = target / "of-the-other-build"
+    with ThreadPoolExecutor(1) as threads:
+        with room._alone_in(tmp_path):
+            stranger.write_bytes(b"seen between two looks")
+            build = threads.submit(replace_folder, target, FIRST)
+            wait([build], timeout=0.2)
+            assert not build.done()
+            stranger.unlink()
+        build.result()
     assert _beside(target) == []
