@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
+from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assay.core import DataKeyClass
+from assay.core import DataKeyClass, WrongInputError
 from assay.encryption import (
     EnvelopeError,
     EnvelopeOpener,
@@ -30,6 +32,7 @@ from assay.encryption import (
     open_object,
     seal_object,
     unwrap_file_key,
+    values_of_file,
     wrap_file_key,
 )
 from assay.encryption.parquet_footer import (
@@ -54,6 +57,8 @@ def _sealed_object(plain: bytes) -> bytes:
 
 
 ENVELOPE = SEALER.seal(KEY, ADDRESS, {"text": "Dear Ada"})
+VERSIONED = RowAddress("tenant-1", "documents", "default", b"7", 3)
+VERSIONED_ENVELOPE = SEALER.seal(KEY, VERSIONED, {"text": "Dear Ada"})
 OBJECT = _sealed_object(b"Dear Ada")
 FILES_KEY = KEYRING.current("tenant-1", DataKeyClass.FILES)
 FILE = FilePlace("tenant-1", "documents")
@@ -86,6 +91,41 @@ def fuzz_envelope(data: bytes) -> None:
         assert key_id == KEY.key_id
         assert opened == {"text": "Dear Ada"}
         assert data == ENVELOPE
+
+
+def fuzz_versioned_envelope(data: bytes) -> None:
+    """Bytes in the column of a versioned table: only the envelope of this version opens."""
+    try:
+        opened = OPENER.open(KEY, VERSIONED, data)
+    except EnvelopeError:
+        assert data != VERSIONED_ENVELOPE
+    else:
+        assert opened == {"text": "Dear Ada"}
+        assert data == VERSIONED_ENVELOPE
+
+
+def fuzz_row_version(data: bytes) -> None:
+    """An authentic envelope of a versioned table around any bytes: fields, or a named error."""
+    envelope = SEALER.seal_payload(KEY, VERSIONED.associated_data(), data)
+    try:
+        again = encode_payload(OPENER.open(KEY, VERSIONED, envelope))
+    except (EnvelopeError, PayloadError):
+        return
+    assert data.startswith((3).to_bytes(8, "big"))
+    assert again == encode_payload(decode_payload(data[8:]))
+
+
+def fuzz_values(data: bytes) -> None:
+    """A file of values for the index planner: its values, or a named error."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        for column in (None, "email"):
+            try:
+                values = list(values_of_file(Path(file.name), column))
+            except WrongInputError:
+                continue
+            assert all(value is None or (value and type(value) is str) for value in values)
 
 
 def fuzz_payload(data: bytes) -> None:
@@ -151,7 +191,8 @@ def fuzz_parquet(data: bytes) -> None:
 def fuzz(data: bytes) -> None:
     """The first byte chooses the parser."""
     targets = (
-        fuzz_envelope, fuzz_payload, fuzz_object, fuzz_file_key, fuzz_footer, fuzz_parquet
+        fuzz_envelope, fuzz_versioned_envelope, fuzz_row_version, fuzz_payload, fuzz_object,
+        fuzz_file_key, fuzz_footer, fuzz_parquet, fuzz_values,
     )  # fmt: skip
     targets[data[0] % len(targets) if data else 0](data[1:])
 
@@ -209,6 +250,32 @@ payloads = st.one_of(
 @example(ENVELOPE)
 def test_any_bytes_as_envelope(data: bytes) -> None:
     fuzz_envelope(data)
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.binary(max_size=120), changed(VERSIONED_ENVELOPE)))
+@example(VERSIONED_ENVELOPE)
+@example(ENVELOPE)
+def test_any_bytes_as_versioned_envelope(data: bytes) -> None:
+    fuzz_versioned_envelope(data)
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.binary(max_size=9), payloads.map(lambda each: bytes(7) + b"\x03" + each)))
+@example(bytes(7) + b"\x03" + encode_payload({"text": "Dear Ada"}))
+@example(bytes(7) + b"\x04" + encode_payload({"text": "Dear Ada"}))
+def test_any_bytes_as_row_version(data: bytes) -> None:
+    fuzz_row_version(data)
+
+
+@settings(max_examples=200)
+@given(st.one_of(st.binary(max_size=60), changed(b'name,email\nAda,ada@example.com\n"B,",\n')))
+@example(b"name,email\nAda\n")
+@example(b"name,email\nAda,a@example.com,more\n")
+@example(b"\xff")
+@example(b'name,email\n"Ada')
+def test_any_bytes_as_values(data: bytes) -> None:
+    fuzz_values(data)
 
 
 @settings(max_examples=600)

@@ -94,7 +94,7 @@ def values_of_file(path: Path, column: str | None) -> Iterator[str | None]:
                 return
             table = csv.DictReader(lines, strict=True)
             if column in (table.fieldnames or ()):
-                yield from (row[column] or None for row in table)
+                yield from (_cell(row, column) for row in table)
                 return
             reason = "no column of this name"
         except UnicodeDecodeError:
@@ -103,6 +103,12 @@ def values_of_file(path: Path, column: str | None) -> Iterator[str | None]:
             reason = "lines that are no CSV"
     wanted = "UTF-8 with one value a line" if column is None else f"CSV in UTF-8 with {column!r}"
     raise WrongInputError(f"expected {wanted} in {path}, found {reason}")
+
+
+def _cell(row: Mapping[str | None, object], column: str) -> str | None:
+    if None in row or None in row.values():  # as DictReader marks a line of another length
+        raise csv.Error
+    return str(row[column]) or None
 
 
 def measure_plain_values(

@@ -357,6 +357,8 @@ def test_values_of_files(tmp_path: Path) -> None:
     [
         ("name\nAda\n", "town", {}, "no column"),
         ('name\n"Ada\n', "name", {}, "no CSV"),
+        ("name,town\nAda\n", "town", {}, "no CSV"),
+        ("name,town\nAda,Ely,hunter2\n", "town", {}, "no CSV"),
         ("1\nhunter2\n", None, {"kind": "int"}, "type int, found another one at 2"),
         ("hunter2\n", None, {"kind": "decimal"}, "type decimal"),
         ("hunter2\n", None, {"kind": "date"}, "type date"),

@@ -18,7 +18,14 @@ from django.utils.safestring import mark_safe
 from tests.sealed_shop.project import run_async
 
 from assay.core import DataKeyClass
-from assay.encryption import FrozenValueError, MissingEnvelopeError, TamperedEnvelopeError
+from assay.encryption import (
+    EnvelopeSealer,
+    FrozenValueError,
+    MissingEnvelopeError,
+    RowAddress,
+    TamperedEnvelopeError,
+    encode_row_id,
+)
 from assay.encryption.django import (
     DuplicateValueError,
     MissingFieldError,
@@ -488,6 +495,18 @@ def test_proxies_and_abstract_models(keyring):
     proxy.secret = "t"
     proxy.save()
     assert Item.objects.get(pk=row.pk).secret == "t"
+
+
+def test_a_value_of_another_type_than_declared_is_refused(keyring):
+    from tests.sealed_shop.models import Letter
+
+    row = Letter.objects.create(owner="north", text=CANARY)
+    key = keyring.current("north", DataKeyClass.ROWS)
+    place = RowAddress("north", Letter._meta.db_table, "default", encode_row_id(row.pk))
+    write_raw(row, "sealed", EnvelopeSealer().seal(key, place, {"text": CANARY, "pages": "many"}))
+    with pytest.raises(SealedValueError, match=r"expected int in .*pages") as refused:
+        _ = loaded(row).pages
+    assert "many" not in str(refused.value)
 
 
 def test_no_traceback_shows_a_value(keyring):
