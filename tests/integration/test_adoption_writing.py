@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from assay.database import open_engine
@@ -146,3 +148,45 @@ def waiting(engine: Engine) -> bool:
     with engine.connect() as connection:
         asked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         return bool(connection.execute(text(asked)).scalar_one())
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_an_asynchronous_application_goes_through_the_transition(
+    store, engine, tmp_path, fresh_postgresql_url, driver
+):
+    url = fresh_postgresql_url.replace("postgresql", f"postgresql+{driver}", 1)
+
+    async def change(session, code, body):
+        note = (await session.scalars(select(Note).where(Note.code == code))).one()
+        found = (note.email, note.body)
+        note.body = body
+        await session.commit()
+        return found
+
+    async def work():
+        application = create_async_engine(url)
+        seen = []
+        async with bind(AsyncSession(application), store.keyring) as session:
+            session.add(Note(code="new", id=uuid4(), tenant="north", email="n@x", body="n1"))
+            await session.commit()
+            # Before the backfill, and after old code wrote again.
+            seen += [await change(session, code, f"{code} 2") for code in ("old", "new")]
+            with engine.begin() as old:
+                old.exec_driver_sql("UPDATE notes SET body = body || ' by old code'")
+            session.expire_all()
+            await asyncio.to_thread(seal_all, store, tmp_path)
+            seen += [await change(session, code, f"{code} 3") for code in ("old", "new")]
+            asked = select(Note).where(Note.tenant == "north", Note.email == "O@X")
+            seen.append((await session.scalars(asked)).one().code)
+        await application.dispose()
+        return seen
+
+    write(engine, [("old", "o@x", "o1")])
+    assert asyncio.run(work()) == [
+        ("o@x", "o1"), ("n@x", "n1"), ("o@x", "old 2 by old code"), ("n@x", "new 2 by old code"),
+        "old",
+    ]  # fmt: skip
+    assert is_right(store)
+    with engine.connect() as old:  # whose code still reads what the new one writes
+        bodies = old.execute(text("SELECT body FROM notes ORDER BY code")).scalars().all()
+    assert bodies == ["new 3", "old 3"]
