@@ -8,7 +8,8 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from assay.encryption.blind_index import BlindIndex
@@ -82,6 +83,8 @@ class SealedModel:
         fields: the sealed fields by name.
         indexes: for each indexed field the blind index of each of its columns.
         unique: the fields of which no two rows of an owner may have an equal value.
+        place: gets owner and primary key from an instance's ``__dict__``; `KeyError` when they are
+            deferred.
     """
 
     name: str
@@ -93,6 +96,12 @@ class SealedModel:
     fields: Mapping[str, Any]
     indexes: Mapping[str, Mapping[str, BlindIndex]]
     unique: tuple[str, ...]
+    place: Callable[[Mapping[str, object]], tuple[object, ...]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", itemgetter(self.owner, *self.key))
 
     def group_of(self, name: str) -> SealedGroup:
         """The group in whose envelope a sealed field stands."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NoReturn
 
 from django.core.exceptions import ValidationError
-from django.db import router
+from django.db import models, router
 from django.db.models.signals import class_prepared
 
 from assay.encryption.concealment import concealed, forget_variables
@@ -26,6 +26,7 @@ from assay.encryption.django.errors import (
     SealedExpressionError,
     StaleEnvelopeError,
 )
+from assay.encryption.django.reading import made_by_django_alone, with_deferred
 from assay.encryption.django.sealing import (
     UNCHANGED,
     begin_writing,
@@ -75,10 +76,30 @@ class Sealed:
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> Any:
         """As Django's; remembers owner and primary key, to which the envelopes are bound."""
-        new = super().from_db(db, field_names, values)  # type: ignore[misc]  # of the model
         declared = cls.__sealed__
+        model: Any = cls
+        new: Any
+        try:
+            if declared is None or not made_by_django_alone(model, Sealed):
+                new = super().from_db(db, field_names, values)  # type: ignore[misc]  # of the model
+            else:
+                if len(values) != len(model._meta.concrete_fields):
+                    values = with_deferred(model, field_names, values)
+                new = model.__new__(model)
+                models.Model.__init__(new, *values)
+                state = new._state
+                state.adding = False
+                state.db = db
+        except Exception as exc:
+            forget_variables(exc)
+            values = ()
+            raise
         if declared is not None:
-            new.__dict__[AT] = place_now(new, declared)
+            held = new.__dict__
+            try:
+                held[AT] = declared.place(held)
+            except KeyError:
+                held[AT] = place_now(new, declared)
         return new
 
     def save(self, *args: Any, **options: Any) -> None:
