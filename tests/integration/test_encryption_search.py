@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, String, create_engine, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
 
 from assay.core import DataKeyClass
 from assay.encryption.sqlalchemy import (
@@ -41,6 +41,30 @@ class Paper(Sealed, Base):
     email: Mapped[str | None] = sealed(index=Equality(casefold, unique=True))
     title: Mapped[str | None] = sealed(index=[Prefix(casefold, lengths=(3,)), Ngram(casefold)])
     day: Mapped[date | None] = sealed(index=Buckets(boundaries=(date(2000, 1, 1),)))
+
+
+class Author(Sealed, Base):
+    __tablename__ = "authors"
+    __owner__ = "tenant"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(String(40))
+    email: Mapped[str | None] = sealed(index=Equality(casefold, name="email"))
+    letters: Mapped[list[Letter]] = relationship(
+        primaryjoin=lambda: Author.email == Letter.email,
+        foreign_keys="Letter.email_index",
+        order_by="Letter.id",
+        viewonly=True,
+    )
+
+
+class Letter(Sealed, Base):
+    __tablename__ = "letters"
+    __owner__ = "tenant"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(String(40))
+    email: Mapped[str | None] = sealed(index=Equality(casefold, name="email"))
 
 
 TITLES = ["Annual report", "Reporters", "Straße", "Rapport", "\N{KEY}\N{LOCK}\N{KEY}\N{LOCK}", ""]
@@ -166,3 +190,22 @@ def test_asynchronous_sessions_match_too(fresh_postgresql_url: str, keyring: Key
         await engine.dispose()
 
     asyncio.run(run())
+
+
+def test_sealed_fields_are_joined_within_one_owner(engine: Engine, keyring: Keyring) -> None:
+    sessions = bind(sessionmaker(engine), keyring)
+    rows = [("north", "Ada@x"), ("south", "ada@X"), ("north", "bob@x"), ("north", None)]
+    with sessions.begin() as session:
+        for number, (tenant, email) in enumerate(rows):
+            session.add(Author(id=number, tenant=tenant, email=email))
+            session.add(Letter(id=number + 10, tenant=tenant, email=email and email.upper()))
+        session.add(Letter(id=20, tenant="south", email="bob@x"))
+        session.add(Letter(id=21, tenant="north", email="ada@x"))
+    pairs = [(0, 10), (0, 21), (1, 11), (2, 12)]
+    joined = select(Author.id, Letter.id).join(Letter, Author.email == Letter.email)
+    ordered = joined.order_by(Author.id, Letter.id)
+    with sessions() as session:
+        assert [*map(tuple, session.execute(ordered))] == pairs
+        assert [*map(tuple, session.execute(ordered.where(Letter.email == "ADA@X")))] == pairs[:3]
+        authors = session.scalars(select(Author).order_by(Author.id)).all()
+        assert [(each.id, letter.id) for each in authors for letter in each.letters] == pairs

@@ -33,6 +33,7 @@ from assay.encryption.sqlalchemy.errors import (
     UnresolvedCriterionError,
     UnsealedWriteError,
 )
+from assay.encryption.sqlalchemy.joining import equal_indexes
 from assay.encryption.sqlalchemy.model import SealedField, SealedModel, envelope_column
 from assay.encryption.sqlalchemy.transition import unsealed_columns, with_unsealed_rows
 
@@ -148,6 +149,9 @@ class SealedExpression(PropComparator[Any]):
         Raises:
             SealedOperatorError: no declared index can answer it.
         """
+        beside = _sealed_operand(other)
+        if beside is not None:
+            return equal_indexes(op, (self.field, self.entity), (beside.field, beside.entity))
         if not self.field.indexes:
             raise SealedOperatorError(
                 f"expected a field with a blind index, found {self.field.name!r} without; declare "
@@ -241,6 +245,16 @@ class SealedExpression(PropComparator[Any]):
             )
 
         return refuse
+
+
+def _sealed_operand(operands: tuple[Any, ...]) -> SealedExpression | None:
+    """The sealed field that another one is compared with, when it is."""
+    if len(operands) != 1:
+        return None
+    operand = operands[0]
+    if type(operand) is not SealedExpression:
+        operand = getattr(operand, "comparator", None)  # a synonym has the field's
+    return operand if isinstance(operand, SealedExpression) else None
 
 
 def _is_null(column: Any, *, negated: bool) -> Any:

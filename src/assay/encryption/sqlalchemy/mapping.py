@@ -21,6 +21,7 @@ from assay.encryption.blind_index import BlindIndex
 from assay.encryption.ngram_index import NgramIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
 from assay.encryption.sqlalchemy.attributes import SealedAttribute, SealedClassManager
+from assay.encryption.sqlalchemy.columns import BlindIndexType
 from assay.encryption.sqlalchemy.core_writes import watch_table
 from assay.encryption.sqlalchemy.declaration import Sealed, refuse_left_over
 from assay.encryption.sqlalchemy.errors import (
@@ -124,6 +125,23 @@ def refuse_computed_criteria(mapper: Mapper[Any], cls: type) -> None:
                 f"expected {cls.__name__}.{prop.key} to be made of columns, found a comparison of "
                 "a sealed field in it, whose blind indexes only a statement's session can "
                 "compute; make it a hybrid_property"
+            )
+
+
+@event.listens_for(Mapper, "mapper_configured")
+def refuse_copied_indexes(mapper: Mapper[Any], cls: type) -> None:
+    """Refuse relationships that would write the blind index of one row into another.
+
+    Raises:
+        DeclarationError: one compares sealed fields, and is not only looked at.
+    """
+    for each in mapper.relationships:
+        targets = () if each.viewonly else [target for _, target in each.synchronize_pairs]
+        if any(isinstance(target.type, BlindIndexType) for target in targets):
+            raise DeclarationError(
+                f"expected the relationship {cls.__name__}.{each.key}, which compares sealed "
+                "fields, to have viewonly=True, found it without: it would copy the blind index "
+                "of one row into another; add it, and assign the sealed fields themselves"
             )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import BindParameter, Connection, event
 from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
 from sqlalchemy.sql import visitors
 
@@ -50,6 +50,8 @@ def prepare(execution: ORMExecuteState) -> None:
         execution.statement = resolve(
             statement, keys, execution.parameters, lambda: _dialect(execution)
         )
+    if execution.is_select and execution.lazy_loaded_from is not None:
+        _admit_loaded_indexes(execution)
     if execution.is_update or execution.is_delete:
         _synchronise_by_fetching(execution)
     if not statement.is_dml or statement.is_delete:
@@ -65,6 +67,20 @@ def prepare(execution: ORMExecuteState) -> None:
         _seal_rows(execution, model, statement)
     elif execution.is_update:
         _refuse_update(model, statement, execution.parameters)
+
+
+def _admit_loaded_indexes(execution: ORMExecuteState) -> None:
+    """Let a relationship that compares blind indexes be loaded for the one that its row has."""
+    given = execution.parameters
+    if not isinstance(given, Mapping):
+        return
+    statement: Any = execution.statement
+    for each in visitors.iterate(statement):
+        if isinstance(each, BindParameter) and isinstance(each.type, BlindIndexType):
+            value = given.get(each.key)
+            if type(value) is bytes:
+                given = {**given, each.key: BlindIndexValue(value)}
+    execution.parameters = given
 
 
 def _autoflush(execution: ORMExecuteState) -> None:
@@ -117,7 +133,28 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
         return  # then the sealed column has no value, and its default refuses
     keys = SessionKeys.of(execution.session)
     seal = _RowSealer(keys, model, _connection(execution, model))
+    known = _known_names(execution.bind_mapper, statement)
+    for row in rows:
+        if not row.keys() <= known:
+            _refuse_unknown(model, sorted(map(str, row.keys() - known)))
     execution.parameters = [seal(row) for row in rows]
+
+
+def _known_names(mapper: Any, statement: Any) -> set[str]:
+    """What the rows of an INSERT may name: attributes, columns, parameters of the statement."""
+    columns = (column.key for table in mapper.tables for column in table.c)
+    parameters = (
+        each.key for each in visitors.iterate(statement) if isinstance(each, BindParameter)
+    )
+    return {*mapper.all_orm_descriptors.keys(), *mapper.attrs.keys(), *columns, *parameters}
+
+
+def _refuse_unknown(model: SealedModel, names: Sequence[str]) -> None:
+    """SQLAlchemy skips what it does not know; of a sealed field, None would be sealed instead."""
+    raise UnsealedWriteError(
+        f"expected rows that name attributes of {model.model.__name__}, found "
+        f"{', '.join(map(repr, names))}, which it has not; correct the spelling, or leave it out"
+    )
 
 
 def _rows(execution: ORMExecuteState) -> Sequence[Mapping[str, Any]]:
