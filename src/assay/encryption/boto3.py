@@ -19,7 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+try:
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "expected the package boto3, found none; install assay[aws]", name=exc.name
+    ) from exc
 
 from assay.encryption.errors import (
     BucketAccessError,

@@ -236,7 +236,8 @@ def test_made_transient_it_becomes_another_row(library: Any) -> None:
         make_transient(unread)
         unread.id = uuid4()
         session.add(unread)
-        with pytest.raises(TamperedEnvelopeError):  # whose it is can only be told where it was
+        # Whose it is can only be told where it was.
+        with pytest.raises(TamperedEnvelopeError, match=r"make_transient.*read the sealed fields"):
             session.flush()
 
 

@@ -13,6 +13,13 @@ Example:
 Formats: ``spec/row-envelope.md`` and ``spec/blind-index.md``. The guide: ``docs/django.md``.
 """
 
+try:
+    import django as _django  # noqa: F401 - whether it is there
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "expected the package django, found none; install assay[django]", name=exc.name
+    ) from exc
+
 from assay.encryption.blind_index import Transform, casefold, digits, exact
 from assay.encryption.bucket_index import Buckets
 from assay.encryption.django.admin import SealedAdmin

@@ -12,29 +12,34 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from bson import Binary, Int64, ObjectId
-from bson.binary import UUID_SUBTYPE, UuidRepresentation
-from pymongo import (
-    AsyncMongoClient,
-    DeleteMany,
-    DeleteOne,
-    InsertOne,
-    MongoClient,
-    ReplaceOne,
-    UpdateMany,
-    UpdateOne,
-)
-from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
-from pymongo.read_preferences import ReadPreference
-from pymongo.results import (
-    BulkWriteResult,
-    DeleteResult,
-    InsertManyResult,
-    InsertOneResult,
-    UpdateResult,
-)
+try:
+    from bson import Binary, Int64, ObjectId
+    from bson.binary import UUID_SUBTYPE, UuidRepresentation
+    from pymongo import (
+        AsyncMongoClient,
+        DeleteMany,
+        DeleteOne,
+        InsertOne,
+        MongoClient,
+        ReplaceOne,
+        UpdateMany,
+        UpdateOne,
+    )
+    from pymongo.asynchronous.collection import AsyncCollection
+    from pymongo.collection import Collection
+    from pymongo.errors import DuplicateKeyError
+    from pymongo.read_preferences import ReadPreference
+    from pymongo.results import (
+        BulkWriteResult,
+        DeleteResult,
+        InsertManyResult,
+        InsertOneResult,
+        UpdateResult,
+    )
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "expected the package pymongo, found none; install assay[mongodb]", name=exc.name
+    ) from exc
 
 from assay.encryption.errors import RowIdError
 from assay.encryption.mongodb.errors import DeclarationError, UnsupportedOperationError

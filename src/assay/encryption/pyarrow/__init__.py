@@ -33,6 +33,13 @@ Example:
 
 from __future__ import annotations
 
+try:
+    import pyarrow as _pyarrow  # noqa: F401 - whether it is there
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "expected the package pyarrow, found none; install assay[parquet]", name=exc.name
+    ) from exc
+
 from assay.encryption.pyarrow.batches import (
     BatchOpener,
     BatchSealer,

@@ -22,6 +22,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session
 from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 
 from assay.encryption.concealment import concealed
+from assay.encryption.errors import TamperedEnvelopeError
 from assay.encryption.payload import encode_payload
 from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import Contents, envelope_of
@@ -200,6 +201,18 @@ def _made_from(contents: object) -> bytes | None:
     return contents.replaces if envelope is None and type(contents) is Contents else envelope
 
 
+def _open_brought(rows: OwnerRows, envelope: bytes, row_id: bytes, version: object) -> Contents:
+    """Open an envelope that an instance brought along, unread, to the row that it is to become."""
+    try:
+        return rows.open(envelope, row_id, version)
+    except TamperedEnvelopeError as exc:
+        raise TamperedEnvelopeError(
+            f"expected an instance with the envelope of its own row in {rows.group.table}, found "
+            "that of another row, or an altered one; of an instance that was loaded as another "
+            "row (make_transient), read the sealed fields before its key changes"
+        ) from exc
+
+
 def _completed(
     rows: OwnerRows, before: object, contents: Contents, row_id: bytes, version: object
 ) -> Contents:
@@ -256,7 +269,7 @@ def _sealed(
     if isinstance(contents, bytes):
         # An instance that was loaded elsewhere and merged, or made transient: the bytes count
         # only when they are this very row's envelope.
-        contents = rows.open(contents, row_id, found)
+        contents = _open_brought(rows, contents, row_id, found)
     if type(contents) is Contents:
         if (
             contents.envelope is not None
