@@ -30,6 +30,7 @@ check: $(SYNCED)  ## style, types, imports, docstrings
 
 bench: $(SYNCED)  ## what sealing costs beside plaintext and peers, as ratios; POSTGRESQL=URL as well
 	$(PYTHON) bench/sealing.py $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+	$(PYTHON) bench/django_rows.py --cpu
 	$(PYTHON) bench/backfill.py $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
 	$(PYTHON) bench/growth.py
 	$(PYTHON) bench/columns.py --cpu

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -64,13 +66,63 @@ def test_the_documented_tables_are_those_that_are_printed(
     printed = []
     for name, arguments in (
         ("sealing", ["--quick", "--cpu", *database]),
+        ("django_rows", ["--quick", "--cpu"]),
         ("backfill", ["--quick", *database]),
         ("growth", ["--rows", "100"]),
     ):
+        if name == "django_rows":
+            done = run_django(repository, "sys.exit(bench.main(sys.argv[1:]))", *arguments)
+            assert done.returncode == 0, done.stderr
+            printed += labels(done.stdout)
+            continue
         assert programs(name).main(arguments) == 0
         printed += labels(capsys.readouterr().out)
     assert documented == printed
-    assert len(documented) == 5
+    assert len(documented) == 6
+
+
+def run_django(repository: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Code that has the program as ``bench``: Django is configured once in a process."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys, django_rows as bench\n{code}", *arguments],
+        cwd=repository / "bench",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "noticed"),
+    [
+        ("bench.read = lambda rows: [('', '', '')] * len(rows)", "to read back what it wrote"),
+        ("bench.PlainIndexedRow.id.field.from_db_value = lambda *_: 7", "to find the rows"),
+    ],
+)
+def test_a_django_contender_that_does_something_else_is_noticed(
+    repository: Path, broken: str, noticed: str
+) -> None:
+    done = run_django(repository, f"{broken}\nbench.run(5, 1)")
+    assert done.returncode == 1
+    assert noticed in done.stderr
+
+
+def test_only_the_plain_django_contenders_store_plaintext(repository: Path) -> None:
+    code = """
+bench.run(1, 0)
+row = bench.make_rows(1)[0]
+for name, model in bench.MODELS.items():
+    model.objects.bulk_create([model(**row)])
+    with bench.connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {model._meta.db_table}")
+        print(name, row["text"] in repr(cursor.fetchall()), sep=": ")
+"""
+    assert run_django(repository, code).stdout.splitlines() == [
+        "plaintext: True",
+        "sealed: False",
+        "plaintext, one index: True",
+        "sealed, one blind index: False",
+    ]
 
 
 def test_a_backfill_that_leaves_rows_is_no_measurement(
