@@ -271,7 +271,7 @@ def cluster(folder, environment):
             while (folder / "cluster.log").read_text().count("Registered to") < 2:
                 assert time.monotonic() < deadline, (folder / "cluster.log").read_text()
                 time.sleep(0.1)
-            yield json.loads(where.read_text())["address"], [each.pid for each in started[1:]]
+            yield json.loads(where.read_text())["address"], started
         finally:
             # A worker that is asked to end may wait for a scheduler that has ended already.
             for process in started:
@@ -283,7 +283,7 @@ def cluster(folder, environment):
 def test_two_workers_of_a_cluster_share_the_work(
     folder, environment, fresh_postgresql_url, cluster
 ):
-    address, workers = cluster
+    address, (_, *workers) = cluster
     shop.assay(folder, environment, "seal", "expand", "--apply", check=0)
     words = ("--scheduler", address, "--batch", "20")
     sealed = shop.assay(folder, environment, "seal", "backfill", *words, check=0)
@@ -297,3 +297,26 @@ def test_two_workers_of_a_cluster_share_the_work(
     assert verified["parts"][0]["equal"] == shop.ROWS
     moved = shop.assay(folder, environment, "rekey", "--rotate-rows", *words, check=0)
     assert moved["parts"][0]["moved"] == shop.ROWS
+
+
+@pytest.mark.parametrize("victims", [slice(0, 1), slice(1, 3)], ids=["scheduler", "workers"])
+def test_a_cluster_that_dies_is_named_and_loses_nothing(
+    folder, environment, fresh_postgresql_url, cluster, victims
+):
+    address, started = cluster
+    shop.assay(folder, environment, "seal", "expand", "--apply", check=0)
+    words = ("seal", "backfill", "--scheduler", address, "--batch", "5", "--rate", "100")
+    backfill = shop.start(folder, environment, "-m", "assay", *words, "--json")
+    deadline = time.monotonic() + 60
+    while not sealed_rows(fresh_postgresql_url):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for process in started[victims]:
+        process.kill()
+    printed, _ = backfill.communicate(timeout=90)
+    assert backfill.returncode == 3
+    assert json.loads(printed)["error"]["type"] == "ClusterError"
+    assert 0 < sealed_rows(fresh_postgresql_url) < shop.ROWS
+    rest = shop.assay(folder, environment, "seal", "backfill", "--workers", "1", check=0)
+    assert rest["parts"][0]["left"] == 0
+    assert sealed_rows(fresh_postgresql_url) == shop.ROWS

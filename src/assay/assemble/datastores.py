@@ -88,11 +88,12 @@ def crew(  # noqa: PLR0913 - each option has a name
     """
     from functools import partial
 
-    from assay.encryption.adoption import Crew, process_pool
+    from assay.encryption.adoption import Crew, Watch, nobody_is_lost, process_pool
 
     if adoption.store.engine.dialect.name == "sqlite":
         workers = 1
     opener = partial(open_store, path.absolute(), adoption.name)
+    watch: Watch = nobody_is_lost
     with ExitStack() as stack:
         if scheduler is None:
             count = workers or min(4, os.cpu_count() or 1)
@@ -100,9 +101,9 @@ def crew(  # noqa: PLR0913 - each option has a name
         else:
             from assay.encryption.adoption.distributed import cluster
 
-            executor, count = stack.enter_context(cluster(scheduler))
+            executor, count, watch = stack.enter_context(cluster(scheduler))
         at_once = replace(options, in_flight=2 * count)
-        yield Crew(opener, executor, at_once, progress or SilentProgress())
+        yield Crew(opener, executor, at_once, progress or SilentProgress(), watch)
 
 
 def search_storage(

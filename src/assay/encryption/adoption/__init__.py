@@ -50,7 +50,7 @@ from assay.encryption.adoption.steps import (
     run_verify,
 )
 from assay.encryption.adoption.store import Opener, Store
-from assay.encryption.adoption.sweep import Crew, Options, Tally
+from assay.encryption.adoption.sweep import Crew, Options, Tally, Watch, nobody_is_lost
 from assay.encryption.adoption.verify import VerifyReport
 
 __all__ = [
@@ -83,7 +83,9 @@ __all__ = [
     "Terms",
     "VerifyReport",
     "Versions",
+    "Watch",
     "all_parts",
+    "nobody_is_lost",
     "parts_in_transition",
     "process_pool",
     "retired_parts",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import uuid4
@@ -19,6 +19,8 @@ from assay.encryption.adoption.errors import CrewError, NothingToAdoptError
 from assay.encryption.adoption.parts import Part, all_parts
 from assay.encryption.adoption.ranges import Key, Span
 from assay.encryption.adoption.store import Opener, Store, opened
+
+_LOOK_EVERY_SECONDS = 2.0
 
 KEYS_SHOWN = 5
 """How many keys of rows that were refused are kept."""
@@ -75,6 +77,14 @@ class Options:
     sleep: Callable[[float], None] = time.sleep
 
 
+Watch = Callable[[Exception | None], None]
+"""Given what work ended with, or None while it takes long: raises when whoever worked is lost."""
+
+
+def nobody_is_lost(ended_with: Exception | None) -> None:
+    """For executors that say so by themselves."""
+
+
 @dataclass(frozen=True)
 class Crew:
     """Who works, and how.
@@ -84,12 +94,14 @@ class Crew:
         executor: runs it.
         options: how fast, and how much at once.
         progress: told of rows.
+        watch: looks after the executor.
     """
 
     opener: Opener | Store
     executor: Executor
     options: Options = field(default_factory=Options)
     progress: Progress = field(default_factory=SilentProgress)
+    watch: Watch = nobody_is_lost
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,10 @@ def sweep(
         pieces: spans, and how many rows each has.
         crew: who works, and how.
         on_done: told of each span; everything before it is done as well.
+
+    Raises:
+        CrewError: a process that worked is gone.
+        ClusterError: the cluster that worked is gone.
     """
     total, sent, options = Tally(), 0, crew.options
     begin = options.monotonic()
@@ -159,9 +175,9 @@ def sweep(
             waiting.append((span, crew.executor.submit(job, span)))
             sent += rows
             while len(waiting) >= options.in_flight or (waiting and waiting[0][1].done()):
-                total += _next(waiting, on_done)
+                total += _next(waiting, crew.watch, on_done)
         while waiting:
-            total += _next(waiting, on_done)
+            total += _next(waiting, crew.watch, on_done)
     finally:
         for _, future in waiting:
             future.cancel()
@@ -169,9 +185,14 @@ def sweep(
 
 
 def _next(
-    waiting: deque[tuple[Span, Future[Tally]]], on_done: Callable[[Span, Tally], None]
+    waiting: deque[tuple[Span, Future[Tally]]],
+    watch: Watch,
+    on_done: Callable[[Span, Tally], None],
 ) -> Tally:
     span, future = waiting[0]
+    while not future.done():
+        if not wait([future], _LOOK_EVERY_SECONDS).done:
+            watch(None)
     try:
         tally = future.result()
     except BrokenExecutor:
@@ -180,6 +201,9 @@ def _next(
             "that ran out of memory; what is written stays written: run this step again, with "
             "fewer --workers or a smaller --batch if it happens again"
         ) from None
+    except Exception as exc:
+        watch(exc)
+        raise
     waiting.popleft()
     on_done(span, tally)
     return tally
