@@ -18,6 +18,7 @@ from assay.encryption.adoption import Crew, Store, parts_in_transition
 from assay.encryption.adoption import backfill as module
 from assay.encryption.adoption.alembic import apply_migration, write_migration
 from assay.encryption.adoption.expand import expansion
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.ranges import Checkpoint, Span
 from assay.encryption.adoption.verify import verify
 from assay.encryption.sqlalchemy import Sealed, bind, sealed
@@ -84,7 +85,9 @@ def seal_all(store: Store, folder: Path) -> None:
     (part,) = parts_in_transition(Base)
     with ThreadPoolExecutor(1) as executor:
         crew = Crew(store, executor)
-        report = module.backfill(store, part, crew, Checkpoint(folder / "c.json", part))
+        report = module.backfill(
+            store, part, crew, Checkpoint(folder / "c.json", part, place_of(part, store.engine))
+        )
         assert (report.left, report.tally.done) == (0, 3)
         assert verify(store, part, crew).passed
 

@@ -30,10 +30,12 @@ from assay.encryption.adoption import (
     AdoptionBlockedError,
     Crew,
     CrewError,
+    NotVerifiedError,
     Options,
     Store,
     Terms,
     Versions,
+    place,
     process_pool,
     retired_parts,
     run_backfill,
@@ -42,6 +44,7 @@ from assay.encryption.adoption import (
     run_plan,
     run_verify,
 )
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.purge import purge
 from assay.encryption.adoption.ranges import Span
 from assay.encryption.adoption.sweep import sweep
@@ -222,6 +225,56 @@ def test_columns_on_which_something_depends_stay_and_so_does_the_trigger(way: Wa
         way.contract(customers("people", "email", "tenant", "retired"))
     (plan,) = run_plan(way.adoption(base), ())
     assert plan.stage.name == "VERIFY"  # the trigger is there
+
+
+def test_a_verification_of_one_table_removes_nothing_from_another_of_its_name(way: Way) -> None:
+    make(way.engine, "people", "email", "tenant")
+    base = customers("people", "email", "tenant", "plaintext")
+    way.seal(base)
+    assert way.run(run_verify, base, ())[0].passed
+    verified, (part,) = way.engine, retired_parts(customers("people", "email", "tenant", "retired"))
+    again = open_engine(verified.url.render_as_string(hide_password=False))
+    assert place_of(part, verified) == place_of(part, again)
+    again.dispose()
+    other = f"{verified.url.database}_other"
+    with verified.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {other}")
+    url = verified.url.set(database=other).render_as_string(hide_password=False)
+    way.engine = open_engine(url)
+    try:
+        make(way.engine, "people", "email", "tenant")
+        with pytest.raises(NotVerifiedError, match="another database"):
+            way.contract(customers("people", "email", "tenant", "retired"))
+        assert "email" in way.columns("people")
+    finally:
+        way.engine.dispose()
+        with verified.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {other}")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_the_database_tells_a_role_without_rights_which_it_is(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """What it tells differs between servers, whatever they are called."""
+    engine = open_engine(request.getfixturevalue(f"fresh_{kind}_url"))
+    (part,) = retired_parts(customers("people", "email", "tenant", "retired"))
+    make(engine, "people", "email", "tenant")
+    role = f"nobody_{os.getpid()}"
+    with engine.connect() as connection:
+        if kind == "postgresql":
+            mine = place._postgresql(part, connection)
+            connection.exec_driver_sql(f"CREATE ROLE {role}")
+            connection.exec_driver_sql(f"SET ROLE {role}")
+            assert place._postgresql(part, connection) == mine
+            assert int(mine[0]) > 2**32
+            assert None not in mine
+            connection.rollback()
+        else:
+            told = dict(place._mariadb(part, connection))
+            assert all(told.values())
+            assert {"SERVER_ID", "HOSTNAME", "PORT", "DATADIR", "database"} <= set(told)
+    engine.dispose()
 
 
 def _die(*_: object) -> None:

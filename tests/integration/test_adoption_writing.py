@@ -20,6 +20,7 @@ from assay.encryption.adoption import Crew, Options, Store, parts_in_transition,
 from assay.encryption.adoption import backfill as module
 from assay.encryption.adoption.alembic import apply_migration, write_migration
 from assay.encryption.adoption.expand import expansion
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.ranges import Checkpoint, Span
 from assay.encryption.adoption.verify import verify
 from assay.encryption.sqlalchemy import Equality, Ngram, Sealed, bind, casefold, matching, sealed
@@ -84,7 +85,9 @@ def seal_all(store: Store, folder: Path) -> module.BackfillReport:
     (part,) = parts_in_transition(Base)
     with ThreadPoolExecutor(1) as executor:
         crew = Crew(store, executor, Options(batch_rows=5))
-        return module.backfill(store, part, crew, Checkpoint(folder / "c.json", part))
+        return module.backfill(
+            store, part, crew, Checkpoint(folder / "c.json", part, place_of(part, store.engine))
+        )
 
 
 def is_right(store: Store) -> bool:

@@ -16,6 +16,7 @@ from assay.controls.checks.sealed_rows import _read_table
 from assay.core import DataKeyClass
 from assay.encryption import RolledBackEnvelopeError
 from assay.encryption.adoption import Crew, Store, all_parts
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.ranges import Checkpoint
 from assay.encryption.adoption.rekey import rekey
 from assay.encryption.sqlalchemy import Sealed, bind, open_row, sealed, sealed_tables
@@ -141,7 +142,10 @@ def test_rows_move_to_new_keys_and_keep_their_versions(
     with ThreadPoolExecutor(1) as executor:
         for number, part in enumerate(all_parts(Base, ["records"])):
             report = rekey(
-                store, part, Crew(store, executor), Checkpoint(tmp_path / f"{number}.json", part)
+                store,
+                part,
+                Crew(store, executor),
+                Checkpoint(tmp_path / f"{number}.json", part, place_of(part, engine)),
             )
             assert (report.left, report.tally.refused) == (0, {})
     after = stored(session, "records"), stored(session, "letters")

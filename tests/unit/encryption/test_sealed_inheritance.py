@@ -33,6 +33,7 @@ from assay.encryption import (
     encode_row_id,
 )
 from assay.encryption.adoption import AdoptionBlockedError, Crew, Store, all_parts
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.ranges import Checkpoint
 from assay.encryption.adoption.rekey import rekey
 from assay.encryption.sqlalchemy import (
@@ -337,12 +338,22 @@ def test_rows_of_classes_that_share_a_table_move_to_new_keys(
         crew = Crew(Store(engine, keyring, Base), executor)
         for name, moved in (("records", 4), ("records:memo", 2), ("records:warned", 1)):
             part = parts[name]
-            report = rekey(crew.opener, part, crew, Checkpoint(tmp_path / "r.json", part))
+            report = rekey(
+                crew.opener,
+                part,
+                crew,
+                Checkpoint(tmp_path / "r.json", part, place_of(part, engine)),
+            )
             assert (report.tally.done, report.tally.refused) == (moved, {})
         for name in ("letters:letter", "letters:postcard"):
             part = parts[name]
             with pytest.raises(AdoptionBlockedError, match="found it in records"):
-                rekey(crew.opener, part, crew, Checkpoint(tmp_path / "r.json", part))
+                rekey(
+                    crew.opener,
+                    part,
+                    crew,
+                    Checkpoint(tmp_path / "r.json", part, place_of(part, engine)),
+                )
     after = {row.sealed_memo for row in stored.execute(select(Record.__table__))}
     assert before & after == {None}
     assert {each.reader for each in stored.scalars(select(Memo))} == {"Ada", "Grace"}

@@ -9,7 +9,7 @@
         ├── NotExpandedError         the columns or the trigger are not there yet
         ├── NotVerifiedError         nobody verified the rows lately, or they did not pass
         ├── MigrationError           a migration cannot be written or applied
-        ├── CheckpointError          a checkpoint that this release did not write
+        ├── CheckpointError          how far the work is cannot be read, believed or kept
         ├── ClusterError             no cluster to work on
         ├── CrewError                a process that worked was killed
         └── PurgeError               the plaintext cannot be removed from the storage
@@ -50,7 +50,7 @@ class MigrationError(AdoptionError):
 
 
 class CheckpointError(AdoptionError):
-    """A checkpoint is of another table, or has another form than Assay writes."""
+    """What is kept between runs is of another database or table, damaged, or cannot be kept."""
 
 
 class ClusterError(AdoptionError):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,12 +34,14 @@ from assay.core import write_atomically
 from assay.database.failures import named_errors
 from assay.encryption.adoption.errors import CheckpointError
 from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.place import Place
 from assay.encryption.adoption.reading import readable_keys
+from assay.encryption.errors import RowIdError
 
 Key = tuple[object, ...]
 """A primary key: a UUID, integer or text for each of its columns."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SAVED_EVERY_SECONDS = 1.0
 
 
@@ -170,17 +174,26 @@ def _greater(part: Part, values: Sequence[ColumnElement[Any]], dialect: str) -> 
 class Checkpoint:
     """How far a sweep has come, in a file. It only spares work; losing it loses nothing.
 
+    A JSON object: ``format`` 2, ``part``, ``dialect`` and ``place`` (see `Place`), ``after`` (the
+    key) and ``digest``, the SHA-256 of the object without it.
+
     Args:
         path: the file; readable by its owner only, because a primary key may tell something.
         part: what is worked on.
+        place: which database has it.
         monotonic: seconds that never go back.
     """
 
     def __init__(
-        self, path: Path, part: Part, monotonic: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        part: Part,
+        place: Place,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._part = part
+        self._place = place
         self._monotonic = monotonic
         self._due = monotonic()
 
@@ -188,34 +201,79 @@ class Checkpoint:
         """The last key before which all is done, or None.
 
         Raises:
-            CheckpointError: the file is of another table or form.
+            CheckpointError: the file is of another table or form, damaged, or cannot be read.
         """
         try:
             document = json.loads(self._path.read_text(encoding="utf-8"))
-            if (document["format"], document["part"]) == (_FORMAT, self._part.name):
-                return tuple(_key_from_json(piece) for piece in document["after"])
+            after = tuple(_key_from_json(piece) for piece in document["after"])
+            found = "one of another database, table or release, or a damaged one"
+            if document == self._document(after):
+                found = "keys of another number or kind"
+                if len(after) == len(self._part.keys):
+                    self._part.model.row_id_of(after)
+                    return after
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except OSError as exc:
+            found = f"one that cannot be read ({type(exc).__name__})"
+        except (ValueError, KeyError, TypeError, RecursionError):
+            found = "something else"
+        except RowIdError:
             pass
         raise CheckpointError(
-            f"expected the checkpoint of {self._part.name} in {self._path}, found something else; "
-            "delete the file, and the work begins with the first row"
+            f"expected the checkpoint of {self._part.name} of this database in {self._path}, found "
+            f"{found}; delete it, and the work begins with the first row"
         )
 
     def save(self, after: Key) -> None:
-        """Everything up to this key is done. Written once a second: it is flushed to the disk."""
+        """Everything up to this key is done. Written once a second: it is flushed to the disk.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
         if self._monotonic() < self._due:
             return
         self._due = self._monotonic() + _SAVED_EVERY_SECONDS
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pieces = [_key_to_json(piece) for piece in after]
-        document = {"format": _FORMAT, "part": self._part.name, "after": pieces}
-        write_atomically(self._path, json.dumps(document).encode(), mode=0o600)
+        content = json.dumps(self._document(after)).encode()
+        with kept_in(self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(self._path, content, mode=0o600)
 
     def clear(self) -> None:
-        """The sweep came to its end."""
-        self._path.unlink(missing_ok=True)
+        """The sweep came to its end.
+
+        Raises:
+            CheckpointError: the file cannot be removed.
+        """
+        with kept_in(self._path):
+            self._path.unlink(missing_ok=True)
+
+    def _document(self, after: Key) -> dict[str, object]:
+        document: dict[str, object] = {
+            "format": _FORMAT,
+            "part": self._part.name,
+            "dialect": self._place.dialect,
+            "place": self._place.identity,
+            "after": [_key_to_json(piece) for piece in after],
+        }
+        return {**document, "digest": sha256(json.dumps(document).encode()).hexdigest()}
+
+
+@contextmanager
+def kept_in(path: Path) -> Iterator[None]:
+    """Write what is known of a part, or remove it.
+
+    Raises:
+        CheckpointError: the file system refuses.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise CheckpointError(
+            f"expected to keep how far the work is in {path}, found {type(exc).__name__}: "
+            f"{exc.strerror}; make the folder writable and run this step again: rows that are done "
+            "stay done"
+        ) from exc
 
 
 def _key_to_json(piece: object) -> object:
@@ -224,7 +282,7 @@ def _key_to_json(piece: object) -> object:
 
 def _key_from_json(piece: object) -> object:
     if isinstance(piece, dict):
-        return UUID(piece["uuid"])
+        return UUID(str(piece["uuid"]))
     if type(piece) in (int, str):
         return piece
     raise ValueError("neither a UUID, an integer nor text")

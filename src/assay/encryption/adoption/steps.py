@@ -7,7 +7,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,9 +32,10 @@ from assay.encryption.adoption.expand import expansion, slug
 from assay.encryption.adoption.names import file_word
 from assay.encryption.adoption.obstacles import refuse_dependents
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.plan import Plan, plan
 from assay.encryption.adoption.purge import purge
-from assay.encryption.adoption.ranges import Checkpoint
+from assay.encryption.adoption.ranges import Checkpoint, kept_in
 from assay.encryption.adoption.rekey import RekeyReport, rekey, rotate_keys
 from assay.encryption.adoption.store import Store
 from assay.encryption.adoption.sweep import Crew
@@ -73,10 +74,23 @@ class Adoption:
 
         Raises:
             LockHeldError: somebody does.
+            CheckpointError: the folder of the state cannot be written.
         """
-        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with exclusive_lock(self.file(part, "lock"), f"{part.name} of {self.name}"):
+        path = self.file(part, "lock")
+        with ExitStack() as stack:
+            with kept_in(path):
+                self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+                stack.enter_context(exclusive_lock(path, f"{part.name} of {self.name}"))
             yield
+
+    def checkpoint(self, part: Part, step: str) -> Checkpoint:
+        """How far a step is with a part of this database.
+
+        Raises:
+            DatabaseError: the database does not tell which it is.
+        """
+        place = place_of(part, self.store.engine)
+        return Checkpoint(self.file(part, f"{step}.json"), part, place)
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,7 @@ def run_backfill(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[
     reports = []
     for part in parts_in_transition(adoption.store.base, tables):
         with adoption.alone(part):
-            checkpoint = Checkpoint(adoption.file(part, "backfill.json"), part)
+            checkpoint = adoption.checkpoint(part, "backfill")
             reports.append(backfill(adoption.store, part, crew, checkpoint))
     return reports
 
@@ -166,11 +180,13 @@ def run_verify(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[Ve
     reports = []
     for part in parts_in_transition(adoption.store.base, tables):
         record = adoption.file(part, "verified.json")
-        record.unlink(missing_ok=True)
+        with kept_in(record):
+            record.unlink(missing_ok=True)
+        place = place_of(part, adoption.store.engine)
         now = adoption.clock.now()
         report = verify(adoption.store, part, crew)
         if report.passed:
-            record_verified(record, part, report, now)
+            record_verified(record, part, place, report, now)
         reports.append(report)
     return reports
 
@@ -197,7 +213,7 @@ def run_rekey(
     reports = []
     for part in parts:
         with adoption.alone(part):
-            checkpoint = Checkpoint(adoption.file(part, "rekey.json"), part)
+            checkpoint = adoption.checkpoint(part, "rekey")
             reports.append(rekey(adoption.store, part, crew, checkpoint))
     return reports
 
@@ -233,7 +249,8 @@ def _contract(
         steps = contraction(part, connection)
     if there:
         record = adoption.file(part, "verified.json")
-        require_verified(record, part, adoption.clock.now(), terms.freshness)
+        place = place_of(part, engine)
+        require_verified(record, part, place, adoption.clock.now(), terms.freshness)
         refuse_unopened(verify(adoption.store, part, crew))
     migration = write_migration(versions.folder, steps)
     if not versions.apply:

@@ -20,18 +20,20 @@ from typing import Any
 
 from sqlalchemy import LargeBinary, select, type_coerce
 
-from assay.core import DataKeyClass, from_rfc3339, to_rfc3339, write_atomically
+from assay.core import AssayError, DataKeyClass, from_rfc3339, to_rfc3339, write_atomically
 from assay.encryption.adoption.errors import NotVerifiedError
 from assay.encryption.adoption.index_values import wrong_indexes
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.ranges import Span, count, key_of, spans, within
+from assay.encryption.adoption.place import Place
+from assay.encryption.adoption.ranges import Span, count, kept_in, key_of, spans, within
 from assay.encryption.adoption.reading import UNREADABLE, read_rows
 from assay.encryption.adoption.store import Store
 from assay.encryption.adoption.sweep import KEYS_SHOWN, Crew, Job, Tally, sweep
 from assay.encryption.errors import EncryptionError
 from assay.encryption.payload import encode_payload
 
-_FORMAT = 1
+_FORMAT = 2
+_BEFORE_PLACES = 1
 
 
 @dataclass(frozen=True)
@@ -135,24 +137,33 @@ def _differences(store: Store, part: Part, row: Any) -> list[str]:
     return found + [f"{column}: wrong blind index" for column in wrong]
 
 
-def record_verified(path: Path, part: Part, report: VerifyReport, at: datetime) -> None:
+def record_verified(
+    path: Path, part: Part, place: Place, report: VerifyReport, at: datetime
+) -> None:
     """Keep that a comparison with the plaintext passed, for the step that removes it.
 
     Args:
         path: the file.
         part: a part in transition.
+        place: which database has it.
         report: that passed.
         at: when the verification began.
+
+    Raises:
+        CheckpointError: it cannot be written.
     """
     document = {
         "format": _FORMAT,
         "part": part.name,
+        "dialect": place.dialect,
+        "place": place.identity,
         "columns": sorted(part.clear_columns),
         "rows": report.tally.rows,
         "at": to_rfc3339(at),
     }
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(document).encode())
+    with kept_in(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document).encode())
 
 
 def refuse_unopened(report: VerifyReport) -> None:
@@ -170,12 +181,15 @@ def refuse_unopened(report: VerifyReport) -> None:
         )
 
 
-def require_verified(path: Path, part: Part, now: datetime, freshness: timedelta) -> None:
-    """Refuse to go on unless the rows were compared with their plaintext lately.
+def require_verified(
+    path: Path, part: Part, place: Place, now: datetime, freshness: timedelta
+) -> None:
+    """Refuse to go on unless the rows were compared with their plaintext lately, in this place.
 
     Args:
         path: as `record_verified` was given.
         part: a retired part.
+        place: which database has it.
         now: the moment.
         freshness: how old the verification may be.
 
@@ -185,18 +199,31 @@ def require_verified(path: Path, part: Part, now: datetime, freshness: timedelta
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         at = from_rfc3339(document["at"])
-        fits = document["format"] == _FORMAT and document["part"] == part.name
-        fits = fits and document["columns"] == sorted(part.clear_columns)
+        found = _unfit(document, part, place)
     except FileNotFoundError:
         found = "none"
-    except (ValueError, KeyError, TypeError):
+    except OSError as exc:
+        found = f"a file that cannot be read ({type(exc).__name__})"
+    except (AssayError, ValueError, KeyError, TypeError, RecursionError):
         found = "a file that is no record of one"
     else:
-        if fits and now - freshness <= at <= now:
+        if not found and now - freshness <= at <= now:
             return
-        found = f"one of {document['at']}" if fits else "one of other columns"
+        found = found or f"one of {document['at']}"
     raise NotVerifiedError(
-        f"expected a verification of {part.name} against its plaintext in the last "
-        f"{freshness.total_seconds() / 3600:g} hours, found {found}; run `assay seal verify` with "
-        "the models that still name the columns as plaintext"
+        f"expected a verification of {part.name} of this database against its plaintext in the "
+        f"last {freshness.total_seconds() / 3600:g} hours, found {found}; run `assay seal verify` "
+        "here, with the models that still name the columns as plaintext"
     )
+
+
+def _unfit(document: dict[str, object], part: Part, place: Place) -> str:
+    """What a record is of, when not of this part in this place."""
+    if document["format"] == _BEFORE_PLACES:
+        return "one of an older release, which does not say of which database it is"
+    if document["format"] != _FORMAT:
+        return "one of another release"
+    if (document["dialect"], document["place"]) != (place.dialect, place.identity):
+        return "one of another database (or of this one by another address)"
+    fits = document["part"] == part.name and document["columns"] == sorted(part.clear_columns)
+    return "" if fits else "one of other columns"

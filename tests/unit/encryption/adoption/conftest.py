@@ -15,6 +15,7 @@ from assay.database import SqlDataKeyTable, open_engine
 from assay.encryption.adoption.alembic import apply_migration, write_migration
 from assay.encryption.adoption.expand import expansion
 from assay.encryption.adoption.parts import Part, parts_in_transition
+from assay.encryption.adoption.place import Place, place_of
 from assay.encryption.sqlalchemy import Equality, Sealed, bind, casefold, exact, sealed
 from assay.keys import Keyring, MemoryKeyService
 
@@ -64,6 +65,10 @@ class Shop:
     @property
     def parts(self) -> list[Part]:
         return parts_in_transition(Base)
+
+    @property
+    def place(self) -> Place:
+        return place_of(self.parts[0], self.engine)
 
     def expand(self) -> None:
         for part in self.parts:

@@ -4,12 +4,19 @@ import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from uuid import UUID, uuid4
 
 import pytest
 
-from assay.core import DataKeyClass
-from assay.encryption.adoption import NotExpandedError, NotVerifiedError
+from assay.core import DataKeyClass, SystemClock
+from assay.encryption.adoption import (
+    Adoption,
+    NotExpandedError,
+    NotVerifiedError,
+    run_backfill,
+    run_verify,
+)
 from assay.encryption.adoption import backfill as module
 from assay.encryption.adoption.backfill import backfill, seal_span
 from assay.encryption.adoption.errors import CheckpointError
@@ -43,7 +50,7 @@ def fill(shop, count):
 
 def run(shop, store, executor, part=0, checkpoint=None):
     each = shop.parts[part]
-    checkpoint = checkpoint or Checkpoint(shop.folder / f"{part}.json", each)
+    checkpoint = checkpoint or Checkpoint(shop.folder / f"{part}.json", each, shop.place)
     return backfill(store, each, Crew(store, executor, Options(batch_rows=7)), checkpoint)
 
 
@@ -112,7 +119,9 @@ def test_changes_during_the_backfill_are_sealed_by_a_later_sweep(expanded, store
             super().save(after)
 
     part = expanded.parts[0]
-    report = run(expanded, store, executor, checkpoint=Busy(expanded.folder / "c.json", part))
+    report = run(
+        expanded, store, executor, checkpoint=Busy(expanded.folder / "c.json", part, expanded.place)
+    )
     assert report.left == 0
     assert report.sweeps > 1
     found = check(expanded, store, executor)
@@ -141,7 +150,7 @@ def test_the_checkpoint_spares_what_is_done_and_the_second_sweep_finds_what_it_h
     fill(expanded, 10)
     part = expanded.parts[0]
     keys = sorted(UUID(row[0]) for row in expanded.read("SELECT id FROM customers"))
-    checkpoint = Checkpoint(expanded.folder / "c.json", part)
+    checkpoint = Checkpoint(expanded.folder / "c.json", part, expanded.place)
     checkpoint.save((keys[4],))
     assert checkpoint.load() == (keys[4],)
     assert [rows for _, rows in spans(expanded.engine, part, batch_rows=7, after=(keys[4],))] == [5]
@@ -150,23 +159,96 @@ def test_the_checkpoint_spares_what_is_done_and_the_second_sweep_finds_what_it_h
     assert not (expanded.folder / "c.json").exists()
 
 
-def test_a_checkpoint_of_another_table_is_refused(expanded):
+FIRST = (UUID(int=1),)
+
+
+def kept(shop, key=FIRST, **changes):
+    """The text of a checkpoint, with changes that somebody made who knows the format."""
+    path, part = shop.folder / "kept.json", shop.parts[0]
+    Checkpoint(path, part, shop.place).save(key)
+    document = {**json.loads(path.read_text()), **changes}
+    if changes:
+        document.pop("digest")
+        document["digest"] = sha256(json.dumps(document).encode()).hexdigest()
+    return json.dumps(document)
+
+
+def test_a_checkpoint_comes_back_and_only_its_owner_reads_it(expanded):
     path = expanded.folder / "c.json"
-    Checkpoint(path, expanded.parts[0]).save((1, "x"))
-    assert Checkpoint(path, expanded.parts[0]).load() == (1, "x")
-    assert path.stat().st_mode & 0o077 == 0
-    with pytest.raises(CheckpointError):
-        Checkpoint(path, expanded.parts[1]).load()
-    for content in ("", "[]", '{"format": 1, "part": "customers", "after": [1.5]}'):
-        path.write_text(content)
+    path.write_text(kept(expanded))
+    assert Checkpoint(path, expanded.parts[0], expanded.place).load() == (UUID(int=1),)
+    assert (expanded.folder / "kept.json").stat().st_mode & 0o077 == 0
+    assert Checkpoint(expanded.folder / "none", expanded.parts[0], expanded.place).load() is None
+
+
+DAMAGED = {
+    "empty": lambda _: "",
+    "a list": lambda _: "[]",
+    "a number": lambda _: "7",
+    "no text": lambda _: "\udcff",
+    "nested": lambda _: "[" * 100_000,
+    "an older release's": lambda _: json.dumps(
+        {"format": 1, "part": "customers", "after": [{"uuid": str(UUID(int=1))}]}
+    ),
+    "another part's": lambda shop: kept(shop, part="customers:numbers"),
+    "another database's": lambda shop: kept(shop, place="0" * 64),
+    "another dialect's": lambda shop: kept(shop, dialect="mariadb"),
+    "a changed key": lambda shop: kept(shop).replace("-000000000001", "-000000000002"),
+    "two keys": lambda shop: kept(shop, (UUID(int=1), UUID(int=2))),
+    "no key": lambda shop: kept(shop, ()),
+    "a number for a key": lambda shop: kept(shop, (1,)),
+    "a text for a key": lambda shop: kept(shop, ("x",)),
+    "a fraction": lambda shop: kept(shop, after=[1.5]),
+    "a UUID of a number": lambda shop: kept(shop, after=[{"uuid": 5}]),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_checkpoint_of_something_else_is_refused_and_no_row_is_touched(
+    expanded, store, executor, case
+):
+    fill(expanded, 3)
+    path = expanded.folder / "c.json"
+    path.write_bytes(DAMAGED[case](expanded).encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match="delete it"):
+        run(
+            expanded,
+            store,
+            executor,
+            checkpoint=Checkpoint(path, expanded.parts[0], expanded.place),
+        )
+    assert expanded.read("SELECT count(*) FROM customers WHERE sealed IS NULL") == [(3,)]
+
+
+def test_a_truncated_checkpoint_is_refused_wherever_it_ends(expanded):
+    path, whole = expanded.folder / "c.json", kept(expanded)
+    for end in range(len(whole)):
+        path.write_text(whole[:end])
         with pytest.raises(CheckpointError):
-            Checkpoint(path, expanded.parts[0]).load()
+            Checkpoint(path, expanded.parts[0], expanded.place).load()
+
+
+def test_a_checkpoint_that_cannot_be_read_or_written_is_told(expanded, store, executor):
+    fill(expanded, 3)
+    path = expanded.folder / "c.json"
+    path.mkdir()
+    checkpoint = Checkpoint(path, expanded.parts[0], expanded.place)
+    for attempt in (checkpoint.load, lambda: checkpoint.save((UUID(int=1),)), checkpoint.clear):
+        with pytest.raises(CheckpointError, match=r"c\.json"):
+            attempt()
+    (expanded.folder / "state").write_text("no folder")
+    adoption = Adoption(store, "shop", expanded.folder / "state", SystemClock())
+    crew = Crew(store, executor)
+    for step in (lambda: run_backfill(adoption, crew, ()), lambda: run_verify(adoption, crew, ())):
+        with pytest.raises(CheckpointError, match="writable"):
+            step()
+    assert expanded.read("SELECT count(*) FROM customers WHERE sealed IS NULL") == [(3,)]
 
 
 def test_the_checkpoint_is_written_once_a_second(expanded):
     moments = iter([0.0, 0.0, 0.0, 0.9, 1.0, 1.0])
     path, key = expanded.folder / "c.json", UUID(int=1)
-    checkpoint = Checkpoint(path, expanded.parts[0], lambda: next(moments))
+    checkpoint = Checkpoint(path, expanded.parts[0], expanded.place, lambda: next(moments))
     checkpoint.save((key,))
     checkpoint.save((UUID(int=2),))
     assert checkpoint.load() == (key,)
@@ -282,31 +364,45 @@ def test_work_runs_in_processes():
 )
 def test_verification_gets_old(expanded, hours, found, executor, store):
     part, path = expanded.parts[0], expanded.folder / "v.json"
-    record_verified(path, part, check(expanded, store, executor), NOW)
+    record_verified(path, part, expanded.place, check(expanded, store, executor), NOW)
     moment = NOW + timedelta(hours=hours)
     if found is None:
-        require_verified(path, part, moment, timedelta(hours=24))
+        require_verified(path, part, expanded.place, moment, timedelta(hours=24))
         return
     with pytest.raises(NotVerifiedError, match=found):
-        require_verified(path, part, moment, timedelta(hours=24))
+        require_verified(path, part, expanded.place, moment, timedelta(hours=24))
 
 
-def test_no_record_or_another_one_is_no_verification(expanded):
-    part, path = expanded.parts[0], expanded.folder / "v.json"
+def test_no_record_or_another_one_is_no_verification(expanded, executor, store):
+    part, path, place = expanded.parts[0], expanded.folder / "v.json", expanded.place
+    hour = timedelta(hours=1)
     with pytest.raises(NotVerifiedError, match="found none"):
-        require_verified(path, part, NOW, timedelta(hours=1))
-    good = {
-        "format": 1,
-        "part": part.name,
-        "columns": ["email", "notes"],
-        "at": "2026-03-01T00:00:00.000000Z",
-    }
-    path.write_text(json.dumps(good))
-    require_verified(path, part, NOW, timedelta(hours=1))
-    for change in ({"columns": ["email"]}, {"part": "x"}, {"format": 2}, {"at": 7}):
+        require_verified(path, part, place, NOW, hour)
+    record_verified(path, part, place, check(expanded, store, executor), NOW)
+    require_verified(path, part, place, NOW, hour)
+    good = json.loads(path.read_text())
+    for change, found in (
+        ({"columns": ["email"]}, "other columns"),
+        ({"part": "x"}, "other columns"),
+        ({"format": 1}, "older release"),
+        ({"format": 3}, "another release"),
+        ({"at": 7}, "no record"),
+        ({"at": "yesterday"}, "no record"),
+        ({"place": "0" * 64}, "another database"),
+        ({"dialect": "postgresql"}, "another database"),
+    ):
         path.write_text(json.dumps({**good, **change}))
-        with pytest.raises(NotVerifiedError):
-            require_verified(path, part, NOW, timedelta(hours=1))
+        with pytest.raises(NotVerifiedError, match=found):
+            require_verified(path, part, place, NOW, hour)
+    without = {name: value for name, value in good.items() if name != "place"}
+    for content in (json.dumps(without), json.dumps(good)[:-9], "[]", ""):
+        path.write_text(content)
+        with pytest.raises(NotVerifiedError, match="no record"):
+            require_verified(path, part, place, NOW, hour)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(NotVerifiedError, match="cannot be read"):
+        require_verified(path, part, place, NOW, hour)
 
 
 def test_a_value_that_may_be_there_once_is_counted_where_it_is_there_twice(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -12,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from assay.assemble import search_storage
 from assay.core import SystemClock
+from assay.database import open_engine
 from assay.encryption.adoption import (
     VERSION_TABLE,
     Adoption,
@@ -148,6 +151,26 @@ def test_the_columns_stay_unless_every_row_was_compared_lately(
     with pytest.raises(NotVerifiedError):
         contract(expanded, after, executor, wanted)
     assert columns(expanded) == was
+
+
+@pytest.mark.parametrize("how", ["another path", "put in its place"])
+def test_a_verification_of_one_database_removes_nothing_from_another(
+    expanded, before, after, executor, how
+):
+    seal_all(expanded, before, executor)
+    expanded.engine.dispose()
+    folder = expanded.folder
+    copy = folder / "production.db"
+    shutil.copy(folder / "shop.db", copy)
+    if how == "put in its place":
+        copy = copy.rename(folder / "shop.db")
+    engine = open_engine(f"sqlite:///{copy}")
+    production = replace(after, store=Store(engine, expanded.keyring, Retired))
+    with pytest.raises(NotVerifiedError, match="another database"):
+        contract(expanded, production, executor)
+    engine.dispose()
+    assert "email" in columns(expanded)
+    assert not list(expanded.versions.glob("*contract*"))
 
 
 def test_plaintext_that_stands_elsewhere_is_found(expanded, before, after, executor):

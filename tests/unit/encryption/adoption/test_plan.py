@@ -46,7 +46,7 @@ def test_stages_follow_one_another(shop):
     assert look(shop).seconds_at(5) == 2
     store = Store(shop.engine, shop.keyring, shop.Base)
     with ThreadPoolExecutor(1) as executor:
-        checkpoint = Checkpoint(shop.folder / "c.json", shop.parts[0])
+        checkpoint = Checkpoint(shop.folder / "c.json", shop.parts[0], shop.place)
         backfill(store, shop.parts[0], Crew(store, executor), checkpoint)
     assert look(shop).stage is Stage.VERIFY
     shop.write("DROP TRIGGER zz_assay_customers_sealed")
@@ -66,7 +66,7 @@ def test_the_size_is_about_right(shop):
     shop.expand()
     store = Store(shop.engine, shop.keyring, shop.Base)
     with ThreadPoolExecutor(1) as executor:
-        checkpoint = Checkpoint(shop.folder / "c.json", shop.parts[0])
+        checkpoint = Checkpoint(shop.folder / "c.json", shop.parts[0], shop.place)
         backfill(store, shop.parts[0], Crew(store, executor), checkpoint)
     ((sealed_bytes,),) = shop.read(
         "SELECT sum(length(sealed) + 2 * length(email_index)) FROM customers"

@@ -44,7 +44,7 @@ def fill(shop, rows=20):
 def run(shop, store, executor, part=0):
     each = shop.parts[part]
     crew = Crew(store, executor, Options(batch_rows=7))
-    return rekey(store, each, crew, Checkpoint(shop.folder / "r.json", each))
+    return rekey(store, each, crew, Checkpoint(shop.folder / "r.json", each, shop.place))
 
 
 def key_ids(shop):
@@ -137,7 +137,7 @@ def test_all_parts_move_and_an_older_checkpoint_hides_nothing(expanded, executor
     fill(expanded)
     store = fresh(expanded)
     adoption = Adoption(store, "shop", expanded.folder / "state", SystemClock())
-    stale = Checkpoint(adoption.file(expanded.parts[0], "rekey.json"), expanded.parts[0])
+    stale = adoption.checkpoint(expanded.parts[0], "rekey")
     with expanded.sessions() as session:
         last = max(session.scalars(select(expanded.Customer.id)))
     stale.save((last,))  # of a run that was killed, before the keys were rotated again
