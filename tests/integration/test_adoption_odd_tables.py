@@ -30,6 +30,7 @@ from assay.encryption.adoption import (
     AdoptionBlockedError,
     Crew,
     CrewError,
+    MigrationError,
     NotVerifiedError,
     Options,
     Store,
@@ -109,6 +110,13 @@ def way(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
     # What is done to the whole server takes a while: see test_adoption_mariadb.py.
     monkeypatch.setattr("assay.encryption.adoption.purge.purge_mariadb", lambda *_, **__: None)
     return Way(engine, tmp_path)
+
+
+@pytest.fixture
+def on_postgresql(fresh_postgresql_url: str, tmp_path: Path) -> Iterator[Way]:
+    engine = open_engine(fresh_postgresql_url)
+    yield Way(engine, tmp_path)
+    engine.dispose()
 
 
 def customers(name: str, clear: str, owner: str, stage: str, schema: str | None = None) -> Any:
@@ -275,6 +283,148 @@ def test_the_database_tells_a_role_without_rights_which_it_is(
             assert all(told.values())
             assert {"SERVER_ID", "HOSTNAME", "PORT", "DATADIR", "database"} <= set(told)
     engine.dispose()
+
+
+LOST = {
+    "unique index": ("CREATE UNIQUE INDEX lost ON people (email)", True),
+    "unique index with the owner": ("CREATE UNIQUE INDEX lost ON people (tenant, email)", True),
+    "unique index of an expression": ("CREATE UNIQUE INDEX lost ON people (lower(email))", True),
+    "partial unique index": (
+        "CREATE UNIQUE INDEX lost ON people (tenant, id) WHERE email IS NOT NULL", True),
+    "unique index that includes": (
+        "CREATE UNIQUE INDEX lost ON people (tenant, id) INCLUDE (email)", True),
+    "unique constraint": ("ALTER TABLE people ADD CONSTRAINT lost UNIQUE (tenant, email)", True),
+    "unique constraint that includes": (
+        "ALTER TABLE people ADD CONSTRAINT lost UNIQUE (tenant, id) INCLUDE (email)", True),
+    "exclusion constraint": (
+        "ALTER TABLE people ADD CONSTRAINT lost EXCLUDE (email WITH =)", True),
+    "index of an expression": ("CREATE INDEX lost ON people (lower(email))", False),
+    "partial index": ("CREATE INDEX lost ON people (tenant) WHERE email > 'm'", False),
+    "index that includes": ("CREATE INDEX lost ON people (tenant) INCLUDE (email)", False),
+    "check constraint": ("ALTER TABLE people ADD CONSTRAINT lost CHECK (email != '')", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_what_goes_with_a_column_is_planned_and_uniqueness_is_not_lost(
+    on_postgresql: Way, case: str
+) -> None:
+    statement, blocks = LOST[case]
+    way = on_postgresql
+    make(way.engine, "people", "email", "tenant")
+    with way.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    base = customers("people", "email", "tenant", "plaintext")
+    (plan,) = run_plan(way.adoption(base), ())
+    (holder,) = [each for each in plan.holders if each.name == "lost"]
+    assert holder.kind in case
+    assert bool(holder.blocks) is blocks
+    assert [each for each in plan.blockers if "twice" in each] == [
+        f"{holder.kind} lost: {holder.blocks}"
+    ] * blocks
+    way.seal(base)
+    assert way.run(run_verify, base, ())[0].passed
+    later = customers("people", "email", "tenant", "retired")
+    if blocks:
+        with pytest.raises(AdoptionBlockedError, match="lost"):
+            way.contract(later)
+        assert "email" in way.columns("people")
+        with way.engine.begin() as connection:  # the way out
+            drop = "ALTER TABLE people DROP CONSTRAINT" if "ALTER" in statement else "DROP INDEX"
+            connection.exec_driver_sql(f"{drop} lost")
+    way.contract(later)
+    assert "email" not in way.columns("people")
+
+
+PARTITIONED = (
+    f"CREATE TABLE people ({T.replace(' PRIMARY KEY', '')}, email VARCHAR(90) NOT NULL, "
+    "PRIMARY KEY (id)) PARTITION BY RANGE (id)",
+    "CREATE TABLE low PARTITION OF people FOR VALUES FROM (0) TO (5)",
+    "CREATE TABLE high PARTITION OF people FOR VALUES FROM (5) TO (99) PARTITION BY RANGE (id)",
+    'CREATE TABLE "High Low" PARTITION OF high FOR VALUES FROM (5) TO (8)',
+    "CREATE TABLE high_high PARTITION OF high FOR VALUES FROM (8) TO (50)",
+    "INSERT INTO people SELECT n, 'north', 'person-' || n FROM generate_series(0, 11) n",
+)
+VALID = (
+    "SELECT x.relname, i.indisvalid FROM pg_index i JOIN pg_class x ON x.oid = i.indrelid "
+    "JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisprimary "
+    "AND x.relnamespace = 'public'::regnamespace ORDER BY 1"
+)
+
+
+def test_a_partitioned_table_goes_the_whole_way(on_postgresql: Way) -> None:
+    way = on_postgresql
+    with way.engine.begin() as connection:
+        for statement in PARTITIONED:
+            connection.exec_driver_sql(statement)
+    base = customers("people", "email", "tenant", "plaintext")
+    assert run_plan(way.adoption(base), ())[0].blockers == ()
+    unapplied = Versions(way.versions.folder, apply=False, table=VERSION_TABLE)
+    run_expand(way.adoption(base), unapplied, ())
+    with way.engine.begin() as connection:  # newer than the migration
+        connection.exec_driver_sql(
+            "CREATE TABLE last PARTITION OF high FOR VALUES FROM (50) TO (99)"
+        )
+    assert way.seal(base).tally.done == 12
+    with way.engine.connect() as connection:
+        tables = [tuple(row) for row in connection.exec_driver_sql(VALID)]
+    names = ["High Low", "high", "high_high", "last", "low", "people"]
+    assert sorted(tables) == sorted((name, True) for name in names)
+    assert way.run(run_verify, base, ())[0].passed
+    later = customers("people", "email", "tenant", "retired")
+    way.contract(later)
+    assert way.columns("people") == {"id", "tenant", "sealed", "email_index"}
+    with bind(sessionmaker(way.engine), way.keyring)() as session:
+        asked = select(later.customer).where(later.customer.email == "person-7")
+        assert session.scalars(asked).one().id == 7
+
+
+def test_indexes_of_partitions_that_were_stopped_are_built_again(on_postgresql: Way) -> None:
+    way = on_postgresql
+    with way.engine.begin() as connection:
+        for statement in PARTITIONED:
+            connection.exec_driver_sql(statement)
+    base = customers("people", "email", "tenant", "plaintext")
+    unapplied = Versions(way.versions.folder, apply=False, table=VERSION_TABLE)
+    (migration,) = run_expand(way.adoption(base), unapplied, ())
+    good = migration.path.read_text()
+    for stop in ("high_high", "people"):
+        broken = "\n".join(
+            line.replace("(email_index)", "(nonsense)") if f'"{stop}" (' in line else line
+            for line in good.splitlines()
+        )
+        assert "nonsense" in broken
+        migration.path.write_text(broken)
+        with pytest.raises(MigrationError, match="stopped half-way"):
+            run_expand(way.adoption(base), way.versions, ())
+    migration.path.write_text(good)
+    assert way.seal(base).tally.done == 12
+    with way.engine.connect() as connection:
+        assert all(valid for _, valid in connection.exec_driver_sql(VALID))
+
+
+def test_a_unique_blind_index_without_what_partitions_are_by_is_refused(on_postgresql: Way) -> None:
+    way = on_postgresql
+    with way.engine.begin() as connection:
+        for statement in PARTITIONED:
+            connection.exec_driver_sql(statement)
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Person(Sealed, Base):
+        __tablename__ = "people"
+        __owner__ = "tenant"
+        id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+        tenant: Mapped[str]
+        email: Mapped[str] = sealed(index=Equality(exact, unique=True), plaintext="email")
+
+    before = way.columns("people")
+    (plan,) = run_plan(way.adoption(Base), ())
+    assert any("partitions by id" in each for each in plan.blockers)
+    with pytest.raises(AdoptionBlockedError, match="partitions by id"):
+        way.seal(Base)
+    assert way.columns("people") == before
 
 
 def _die(*_: object) -> None:

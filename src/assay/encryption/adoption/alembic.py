@@ -28,6 +28,7 @@ from assay.database import DatabaseError
 from assay.database.failures import named_errors
 from assay.encryption.adoption.errors import MigrationError
 
+_AUTOCOMMIT = "autocommit_block"
 _REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
 VERSION_TABLE = "alembic_version"
 """Alembic's own default for the table that says which migrations a database has."""
@@ -154,9 +155,13 @@ def apply_migration(engine: Engine, migration: Migration, version_table: str) ->
             "apply your other migrations, or name the table of versions"
         ) from exc
     except DatabaseError as exc:
+        # What stands outside of the transaction was not taken back.
+        halfway = engine.dialect.name == "mariadb" or _AUTOCOMMIT in migration.path.read_text(
+            "utf-8"
+        )
         became = (
             "stopped half-way; apply it again, which goes on from there"
-            if engine.dialect.name == "mariadb"
+            if halfway
             else "was taken back"
         )
         raise MigrationError(f"the migration {migration.path.name} {became}: {exc}") from exc
@@ -223,7 +228,7 @@ def _render(steps: Steps, revision: str, head: str | None) -> str:
         ]
     in_block = steps.outside and steps.dialect == "postgresql"
     if in_block:
-        lines.append("    with op.get_context().autocommit_block():")
+        lines.append(f"    with op.get_context().{_AUTOCOMMIT}():")
     for statement in steps.outside:
         lines += [f"    {line}" if in_block else line for line in _execute(statement)]
     lines += ["", "", "def downgrade() -> None:", *_refuse_other_dialect(steps.dialect)]

@@ -34,6 +34,7 @@ from assay.encryption.adoption.names import (
     table_name,
 )
 from assay.encryption.adoption.obstacles import refuse_obstacles
+from assay.encryption.adoption.partitions import make_partitioned_indexes, partitions
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.triggers import create_trigger, drop_trigger, has_trigger
 
@@ -62,8 +63,9 @@ def expansion(part: Part, connection: Connection) -> Steps:
     return makers[dialect](part, strict, connection)
 
 
-def _on_postgresql(part: Part, strict: Sequence[str], _connection: Connection) -> Steps:
+def _on_postgresql(part: Part, strict: Sequence[str], connection: Connection) -> Steps:
     dialect, table = "postgresql", table_name(part, "postgresql")
+    leaves = partitions(connection, part)
     names = [quoted(name, dialect) for name in strict]
     return Steps(
         slug=slug(part, _EXPAND),
@@ -75,7 +77,9 @@ def _on_postgresql(part: Part, strict: Sequence[str], _connection: Connection) -
             *(f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL" for name in names),
             *create_trigger(part, dialect),
         ],
-        outside=_make_indexes(part, dialect),
+        outside=_make_indexes(part, dialect)
+        if leaves is None
+        else make_partitioned_indexes(part, leaves),
         downgrade=[
             *drop_trigger(part, dialect),
             *(f"DROP INDEX IF EXISTS {each}" for each in _index_names(part, dialect)),

@@ -51,6 +51,26 @@ WHERE d.refobjid = CAST(:table AS regclass) AND a.attname IN :columns AND d.dept
 AND d.classid NOT IN ('pg_rewrite'::regclass, 'pg_constraint'::regclass) ORDER BY 1"""
 """Generated columns, policies, triggers of columns, functions: DROP COLUMN refuses to take them."""
 
+_INDEXES = """
+SELECT 'index' AS kind, c.relname AS name, i.indisunique AS is_unique,
+pg_catalog.array_agg(a.attname::text) AS columns
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE i.indrelid = CAST(:table AS regclass) AND d.refobjid = i.indrelid AND a.attname IN :columns
+GROUP BY 2, 3
+UNION ALL
+SELECT CASE k.contype WHEN 'c' THEN 'check constraint' WHEN 'u' THEN 'unique constraint'
+WHEN 'x' THEN 'exclusion constraint' ELSE 'primary key' END, k.conname, k.contype != 'c',
+pg_catalog.array_agg(a.attname::text)
+FROM pg_catalog.pg_constraint k
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = k.oid
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE k.conrelid = CAST(:table AS regclass) AND d.refobjid = k.conrelid AND a.attname IN :columns
+AND k.contype IN ('c', 'u', 'x', 'p') GROUP BY 1, 2, 3 ORDER BY 1, 2"""
+"""What goes without a word when a column goes, in whichever way it names it: as a key, beside the
+keys (INCLUDE), in an expression or in a condition. An index of a constraint depends on that."""
+
 _ON_MARIADB = (
     (
         "trigger",
@@ -106,26 +126,35 @@ class Holder:
 
 def holders(part: Part, connection: Connection) -> list[Holder]:
     """Everything that holds or reads a part's columns in the clear, as far as it can be seen."""
-    found = [*_of_every_database(part, inspect(connection))]
+    found = [*_foreign_keys(part, inspect(connection))]
     others = {"postgresql": _of_postgresql, "mariadb": _of_mariadb, "sqlite": _of_sqlite}
     found += others[connection.dialect.name](part, connection)
     return found
 
 
-def _of_every_database(part: Part, inspector: Inspector) -> Iterator[Holder]:
+def _indexes(part: Part, inspector: Inspector) -> Iterator[Holder]:
     place, clear = (part.table.name, part.table.schema), set(part.clear_columns)
     unique = inspector.get_unique_constraints(*place)
     of_constraints = {each["name"] for each in unique}
     for index in inspector.get_indexes(*place):
-        if clear & set(index["column_names"]) and index["name"] not in of_constraints:
-            yield Holder("index", str(index["name"]))
+        named = clear & set(index["column_names"])
+        if named and index["name"] not in of_constraints:
+            yield _index(part, "index", str(index["name"]), named, unique=bool(index["unique"]))
     for constraint in unique:
-        if clear & set(constraint["column_names"]):
-            yield Holder(
-                "unique constraint",
-                str(constraint["name"]),
-                "" if _is_kept_unique(part) else _LOSES_UNIQUENESS,
-            )
+        named = clear & set(constraint["column_names"])
+        if named:
+            name = str(constraint["name"])
+            yield _index(part, "unique constraint", name, named, unique=True)
+
+
+def _index(part: Part, kind: str, name: str, named: set[Any], *, unique: bool) -> Holder:
+    kind = "unique index" if unique and kind == "index" else kind
+    lost = unique and not _is_kept_unique(part, named)
+    return Holder(kind, name, _LOSES_UNIQUENESS if lost else "")
+
+
+def _foreign_keys(part: Part, inspector: Inspector) -> Iterator[Holder]:
+    place, clear = (part.table.name, part.table.schema), set(part.clear_columns)
     for key in inspector.get_foreign_keys(*place):
         if clear & set(key["constrained_columns"]):
             yield Holder("foreign key", str(key["name"]), _FOREIGN_KEY)
@@ -137,7 +166,8 @@ def _of_every_database(part: Part, inspector: Inspector) -> Iterator[Holder]:
 
 
 _LOSES_UNIQUENESS = (
-    "without it values can be there twice; declare Equality(..., unique=True) for the field"
+    "it goes with the column, and without it values can be there twice; declare "
+    "Equality(..., unique=True) for the field, or drop it yourself if they may be"
 )
 _FOREIGN_KEY = "a sealed value cannot be referred to; refer to the primary key instead"
 _VIEW = "the column cannot be dropped while a view reads it; change or drop the view"
@@ -150,8 +180,15 @@ _SILENT = (
 )
 
 
-def _is_kept_unique(part: Part) -> bool:
-    return bool(part.unique_to_make)
+def _is_kept_unique(part: Part, named: set[Any]) -> bool:
+    """Whether a unique blind index takes over for one of the columns in the clear."""
+    unique = {column for columns in part.unique_to_make.values() for column in columns}
+    clear = {**{f: str(c.name) for f, c in part.plaintext.items()}, **part.retired}
+    return any(
+        clear.get(field.name) in named
+        and unique & {str(part.indexes[name].name) for name in field.index_columns}
+        for field in part.group.fields
+    )
 
 
 def _of_postgresql(part: Part, connection: Connection) -> Iterator[Holder]:
@@ -160,6 +197,8 @@ def _of_postgresql(part: Part, connection: Connection) -> Iterator[Holder]:
         "ours": trigger_name(part),
         "columns": part.clear_columns,
     }
+    for kind, name, unique, named in _rows(connection, _INDEXES, given):
+        yield _index(part, kind, name, set(named), unique=unique)
     for kind, asked, blocks in (
         ("view", _VIEWS, _VIEW),
         ("dependent", _DEPENDENTS, _DEPENDENT),
@@ -170,17 +209,23 @@ def _of_postgresql(part: Part, connection: Connection) -> Iterator[Holder]:
 
 
 def _names(connection: Connection, asked: str, given: dict[str, Any]) -> list[str]:
-    """What a statement names, given those of the values that it asks for."""
+    """What a statement names."""
+    return [str(row[0]) for row in _rows(connection, asked, given)]
+
+
+def _rows(connection: Connection, asked: str, given: dict[str, Any]) -> list[Any]:
+    """The rows of a statement, given those of the values that it asks for."""
     wanted: list[Any] = [
         bindparam(key, list(value) if key == "columns" else value, expanding=key == "columns")
         for key, value in given.items()
         if f":{key}" in asked
     ]
-    return [str(name) for name in connection.execute(text(asked).bindparams(*wanted)).scalars()]
+    return list(connection.execute(text(asked).bindparams(*wanted)).all())
 
 
 def _of_mariadb(part: Part, connection: Connection) -> Iterator[Holder]:
     schema, clear = part.table.schema, part.clear_columns
+    yield from _indexes(part, inspect(connection))
     given: dict[str, Any] = {
         "table": part.table.name,
         "schema": schema,
@@ -213,6 +258,7 @@ def _silent_on_mariadb(part: Part, inspector: Inspector) -> Iterator[Holder]:
 
 
 def _of_sqlite(part: Part, connection: Connection) -> Iterator[Holder]:
+    yield from _indexes(part, inspect(connection))
     asked = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')"
     for kind, name, table, sql in connection.execute(text(asked)):
         if kind == "view" and part.table.name.casefold() in str(sql).casefold():

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect, text
 from assay.encryption.adoption.errors import AdoptionBlockedError
 from assay.encryption.adoption.holders import holders
 from assay.encryption.adoption.names import table_name, trigger_name
+from assay.encryption.adoption.partitions import columns_missing_in_unique
 from assay.encryption.adoption.parts import Part
 
 _ON_POSTGRESQL = (
@@ -93,3 +94,9 @@ def _on_postgresql(connection: Connection, part: Part) -> Iterator[str]:
         wanted = {name: value for name, value in given.items() if f":{name}" in asked}
         if connection.execute(text(asked), wanted).first():
             yield found
+    missing = columns_missing_in_unique(connection, part)
+    if missing:
+        yield (
+            f"partitions by {', '.join(missing)}, which a unique blind index would have to "
+            "contain; declare the index without unique=True"
+        )

@@ -127,6 +127,16 @@ def test_what_stands_in_the_way_is_named_with_the_way_out(shop, table, more, blo
     assert [blocker in each for each in found] == ([True] if blocker else [])
 
 
+@pytest.mark.parametrize(("table", "blocked"), [("accounts", True), ("uniques", False)])
+def test_a_unique_index_counts_as_much_as_a_constraint(shop, table, blocked):
+    shop.write(f"CREATE TABLE {table} ({COLUMNS})")
+    shop.write(f"CREATE UNIQUE INDEX once ON {table} (tenant, code)")
+    (part,) = parts_in_transition(Plain, [table])
+    found = plan(part, shop.engine)
+    assert [(each.kind, each.name) for each in found.holders] == [("unique index", "once")]
+    assert ["twice" in each for each in found.blockers] == [True] * blocked
+
+
 def test_no_table_nothing_to_seal(shop):
     (part,) = parts_in_transition(Plain, ["accounts"])
     with pytest.raises(AdoptionBlockedError, match="found none"):
