@@ -33,7 +33,7 @@ from assay.encryption.adoption.names import (
     schema_prefix,
     table_name,
 )
-from assay.encryption.adoption.obstacles import refuse_obstacles
+from assay.encryption.adoption.obstacles import refuse_lossy_rebuild, refuse_obstacles
 from assay.encryption.adoption.partitions import make_partitioned_indexes, partitions
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.triggers import create_trigger, drop_trigger, has_trigger
@@ -111,8 +111,10 @@ def _on_mariadb(part: Part, strict: Sequence[str], connection: Connection) -> St
     )
 
 
-def _on_sqlite(part: Part, strict: Sequence[str], _connection: Connection) -> Steps:
+def _on_sqlite(part: Part, strict: Sequence[str], connection: Connection) -> Steps:
     dialect, table = "sqlite", table_name(part, "sqlite")
+    if strict:
+        refuse_lossy_rebuild(connection, part)
     upgrade = [f"ALTER TABLE {table} {each}" for each in _additions(part, dialect)]
     made = [*_make_indexes(part, dialect), *create_trigger(part, dialect)]
     calls = [f"batch.alter_column({name!r}, nullable=True)" for name in strict]

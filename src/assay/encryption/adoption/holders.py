@@ -7,6 +7,7 @@ Example:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -134,9 +135,12 @@ def holders(part: Part, connection: Connection) -> list[Holder]:
 
 def _indexes(part: Part, inspector: Inspector) -> Iterator[Holder]:
     place, clear = (part.table.name, part.table.schema), set(part.clear_columns)
-    unique = inspector.get_unique_constraints(*place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLite's indexes over expressions
+        unique = inspector.get_unique_constraints(*place)
+        indexes = inspector.get_indexes(*place)
     of_constraints = {each["name"] for each in unique}
-    for index in inspector.get_indexes(*place):
+    for index in indexes:
         named = clear & set(index["column_names"])
         if named and index["name"] not in of_constraints:
             yield _index(part, "index", str(index["name"]), named, unique=bool(index["unique"]))

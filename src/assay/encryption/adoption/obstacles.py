@@ -18,6 +18,7 @@ from assay.encryption.adoption.holders import holders
 from assay.encryption.adoption.names import table_name, trigger_name
 from assay.encryption.adoption.partitions import columns_missing_in_unique
 from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.sqlite_tables import lost_by_rebuild
 
 _ON_POSTGRESQL = (
     (
@@ -59,10 +60,26 @@ def refuse_dependents(connection: Connection, part: Part) -> None:
         AdoptionBlockedError: a view, a foreign key, a generated column, … with the way out.
     """
     blocked = [f"{h.kind} {h.name} ({h.blocks})" for h in holders(part, connection) if h.blocks]
+    refuse_lossy_rebuild(connection, part)
     if blocked:
         raise AdoptionBlockedError(
             f"expected nothing that depends on the columns of {part.name} in the clear, found "
             f"{'; '.join(blocked)}"
+        )
+
+
+def refuse_lossy_rebuild(connection: Connection, part: Part) -> None:
+    """Refuse to rebuild a table on SQLite that would lose something by it.
+
+    Raises:
+        AdoptionBlockedError: what it would lose, with the way out.
+    """
+    lost = lost_by_rebuild(part, connection) if connection.dialect.name == "sqlite" else []
+    if lost:
+        raise AdoptionBlockedError(
+            f"expected a table {part.table.name} that keeps everything when SQLite rebuilds it, "
+            f"found {'; '.join(lost)}; give check constraints names, and take the rest out (a "
+            "generated column, an index over an expression) until this step is done"
         )
 
 

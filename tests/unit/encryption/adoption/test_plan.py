@@ -18,6 +18,7 @@ from assay.encryption.adoption import (
     parts_in_transition,
 )
 from assay.encryption.adoption.backfill import backfill
+from assay.encryption.adoption.obstacles import refuse_dependents
 from assay.encryption.adoption.plan import plan
 from assay.encryption.adoption.ranges import Checkpoint
 from assay.encryption.sqlalchemy import Equality, Sealed, exact, sealed
@@ -135,6 +136,45 @@ def test_a_unique_index_counts_as_much_as_a_constraint(shop, table, blocked):
     found = plan(part, shop.engine)
     assert [(each.kind, each.name) for each in found.holders] == [("unique index", "once")]
     assert ["twice" in each for each in found.blockers] == [True] * blocked
+
+
+T = "id TEXT PRIMARY KEY, tenant TEXT, code TEXT NOT NULL"
+LOSSY = {
+    "a check constraint without a name on n": [f"{T}, n INTEGER CHECK (n > 0)"],
+    "a check constraint without a name on CHECK": [f"{T}, n INTEGER, CHECK (n > 0 OR n < -9)"],
+    "a collation on n": [f"{T}, n TEXT COLLATE NOCASE"],
+    "ON CONFLICT on tenant": [T.replace("tenant TEXT", "tenant TEXT NOT NULL ON CONFLICT IGNORE")],
+    "a generated column on n": [f"{T}, n TEXT AS (lower(tenant))"],
+    "the index lost": [f"{T}, n TEXT", "CREATE INDEX lost ON accounts (lower(n))"],
+    "the index once": [f"{T}, n TEXT", "CREATE UNIQUE INDEX once ON accounts (n COLLATE NOCASE)"],
+    "AUTOINCREMENT on other": [
+        "id TEXT, tenant TEXT, code TEXT NOT NULL, other INTEGER PRIMARY KEY AUTOINCREMENT"
+    ],
+}
+
+
+@pytest.mark.parametrize("lost", LOSSY)
+def test_a_rebuild_that_would_lose_something_is_refused(shop, lost):
+    table, *more = LOSSY[lost]
+    shop.write(f"CREATE TABLE accounts ({table})")
+    for statement in more:
+        shop.write(statement)
+    (part,) = parts_in_transition(Plain, ["accounts"])
+    (blocker,) = plan(part, shop.engine).blockers
+    assert lost in blocker
+    with shop.engine.connect() as connection, pytest.raises(AdoptionBlockedError, match="rebuilds"):
+        refuse_dependents(connection, part)
+
+
+def test_what_a_rebuild_keeps_is_no_obstacle(shop):
+    shop.write(
+        f"CREATE TABLE accounts ({T} COLLATE NOCASE CHECK (code != ','), -- CHECK (, \n"
+        "n INTEGER DEFAULT (lower('CHECK')), \"COLLATE\" TEXT, m TEXT UNIQUE, "
+        "CONSTRAINT positive CHECK (n > 0))"
+    )
+    shop.write("CREATE INDEX some ON accounts (n) WHERE n > 5")
+    (part,) = parts_in_transition(Plain, ["accounts"])
+    assert plan(part, shop.engine).blockers == ()
 
 
 def test_no_table_nothing_to_seal(shop):
