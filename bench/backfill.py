@@ -32,6 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from assay.database import open_engine
 from assay.encryption.adoption import Crew, Options, Store, all_parts
 from assay.encryption.adoption.backfill import backfill
+from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.ranges import Checkpoint
 from assay.encryption.adoption.triggers import create_trigger
 from assay.encryption.sqlalchemy import Equality, Sealed, casefold, sealed
@@ -153,7 +154,8 @@ def seal(rows: Table, keyring: Keyring, folder: Path) -> None:
     store = Store(rows.engine, keyring, Base)
     with ThreadPoolExecutor(1) as executor:
         crew = Crew(store, executor, Options(batch_rows=BATCH))
-        backfill(store, rows.part, crew, Checkpoint(folder / "checkpoint.json", rows.part))
+        place = place_of(rows.part, store.engine)
+        backfill(store, rows.part, crew, Checkpoint(folder / "checkpoint.json", rows.part, place))
 
 
 def run(
