@@ -78,7 +78,11 @@ def _watch_over(client: Any, patience_seconds: float) -> Watch:
             raise _lost("its scheduler went away")
         if isinstance(ended_with, KilledWorker):
             raise _lost("several workers died of the same batch")
-        if ended_with is not None or client.ncores():
+        try:
+            at_work = ended_with is not None or client.ncores()
+        except (OSError, TimeoutError) as exc:  # before the client has noticed it
+            raise _lost("its scheduler does not answer") from exc
+        if at_work:
             missing_since = None
             return
         now = time.monotonic()
