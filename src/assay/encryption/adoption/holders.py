@@ -246,10 +246,11 @@ def _of_mariadb(part: Part, connection: Connection) -> Iterator[Holder]:
         names_table = kind != "view" or quoted(part.table.name, "mariadb") in sql
         if names_table and any(quoted(column, "mariadb") in sql for column in clear):
             yield Holder(kind, name, _VIEW if kind == "view" else _DEPENDENT)
-    yield from _silent_on_mariadb(part, inspect(connection))
+    yield from silent_on_mariadb(part, inspect(connection))
 
 
-def _silent_on_mariadb(part: Part, inspector: Inspector) -> Iterator[Holder]:
+def silent_on_mariadb(part: Part, inspector: Inspector) -> Iterator[Holder]:
+    """Foreign keys that change what envelopes are bound to without starting a trigger."""
     bound = {str(part.owner.name), *(str(key.name) for key in part.keys)}
     for key in inspector.get_foreign_keys(part.table.name, part.table.schema):
         columns = sorted(bound & set(key["constrained_columns"]))

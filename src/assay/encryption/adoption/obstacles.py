@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 
 from assay.encryption.adoption.errors import AdoptionBlockedError
-from assay.encryption.adoption.holders import holders
+from assay.encryption.adoption.holders import holders, silent_on_mariadb
 from assay.encryption.adoption.names import table_name, trigger_name
 from assay.encryption.adoption.partitions import columns_missing_in_unique
 from assay.encryption.adoption.parts import Part
@@ -98,11 +98,8 @@ def _obstacles(connection: Connection, part: Part) -> Iterator[str]:
     if connection.dialect.name == "postgresql":
         yield from _on_postgresql(connection, part)
     elif connection.dialect.name == "mariadb":
-        yield from (
-            f"the {h.kind} {h.name}: {h.blocks}"
-            for h in holders(part, connection)
-            if "starts no trigger" in h.blocks
-        )
+        for key in silent_on_mariadb(part, inspector):
+            yield f"the {key.kind} {key.name}: {key.blocks}"
 
 
 def _on_postgresql(connection: Connection, part: Part) -> Iterator[str]:
