@@ -72,7 +72,7 @@ _ONE_MESSAGE = {
     "change the end": "an envelope says nothing at its end",
     "delete": "a row that is gone leaves nothing to open; see what the format does not do",
 }
-_NO_VERSIONS = {"roll back": "the rows of this table have no versions, so nothing tells their age"}
+_NO_VERSIONS = {"roll back": "without versions, nothing tells the age of a row or a document"}
 _NO_GROUPS = {"swap groups": "has no groups"}
 
 
@@ -115,7 +115,10 @@ ADAPTERS: Mapping[str, Adapter] = {
     "Django, versioned": Adapter(_DJANGO, _ONE_MESSAGE),
     "MongoDB": Adapter(
         (f"{_INTEGRATION}/mongodb/test_sealed_collection_safety.py",),
-        {**_ONE_MESSAGE, "roll back": "documents have no versions, so nothing tells their age"},
+        {**_ONE_MESSAGE, **_NO_VERSIONS},
+    ),
+    "MongoDB, versioned": Adapter(
+        (f"{_INTEGRATION}/mongodb/test_sealed_collection_safety.py",), _ONE_MESSAGE
     ),
     "Arrow": Adapter((f"{_UNIT}/test_batches.py",), {**_ONE_MESSAGE, **_NO_VERSIONS}),
     "Arrow, versioned": Adapter((f"{_UNIT}/test_batches.py",), _ONE_MESSAGE),

@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import Int64, ObjectId
 from pymongo import InsertOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from tests.tamper_matrix import CANARY, Attack, Target
 
 from assay.core import DataKeyClass
-from assay.encryption import EncryptionError, EnvelopeSealer, RowAddress
+from assay.encryption import (
+    EncryptionError,
+    EnvelopeSealer,
+    RolledBackEnvelopeError,
+    RowAddress,
+)
 from assay.encryption.mongodb import (
+    RawFieldError,
     SealedDocument,
     SealedValueError,
     UnsealedFieldError,
@@ -23,11 +31,17 @@ from assay.encryption.mongodb import (
 )
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
+from .conftest import LETTERS
+
 HIDDEN = "Obsidian-7f3a"
 SHOWN = "Feldspar-91bc"
 
 
-def _target(office: Any) -> Target:
+VERSIONED = replace(LETTERS, versioned=True)
+
+
+def _target(office: Any, *, versioned: bool) -> Target:
+    version = 2 if versioned else None
     victim = office.add(text=CANARY, body=CANARY)
     stored = {
         name: office.raw.find_one({"_id": victim})[name] for name in ("sealed", "sealed_content")
@@ -37,7 +51,7 @@ def _target(office: Any) -> Target:
     neighbour = office.raw.find_one({"_id": office.add(text="other")})
     southern = office.raw.find_one({"_id": office.add("south", text="south")})
     key = office.keyring.current("north", DataKeyClass.ROWS)
-    papers = RowAddress("north", "papers", "default", victim.binary)
+    papers = RowAddress("north", "papers", "default", victim.binary, version)
     where = {"_id": victim}
 
     def put(value: bytes | None) -> None:
@@ -53,7 +67,7 @@ def _target(office: Any) -> Target:
         return lambda: setattr(office, "sealed", own)
 
     return Target(
-        adapter="MongoDB",
+        adapter="MongoDB, versioned" if versioned else "MongoDB",
         own=office.raw.find_one(where)["sealed"],
         put=put,
         read=lambda: office.all(where, ["text", "pages", "owner_email"]),
@@ -70,8 +84,61 @@ def _target(office: Any) -> Target:
     )
 
 
-def test_every_attack_is_refused(attack: Attack, office: Any) -> None:
-    attack.run(_target(office))
+@pytest.mark.parametrize("versioned", [False, True], ids=["unversioned", "versioned"])
+def test_every_attack_is_refused(attack: Attack, office: Any, versioned: bool) -> None:
+    if versioned:
+        office.sealed = office.make(VERSIONED)
+    attack.run(_target(office, versioned=versioned))
+
+
+@pytest.mark.parametrize("office", ["sync"], indirect=True)
+def test_each_change_of_a_group_gives_its_envelope_the_next_version(office: Any) -> None:
+    office.sealed = office.make(VERSIONED)
+    where = {"_id": office.add(text="a", body="b")}
+
+    def versions() -> tuple[int, int]:
+        stored = office.raw.find_one(where)
+        return stored["sealed_version"], stored["sealed_content_version"]
+
+    document = {"tenant_id": "north", "text": "c", "body": "d"}
+    found = [versions()]
+    for method, *further in (
+        ("update_one", {"$set": {"text": "x"}}), ("update_many", {"$set": {"body": "y"}}),
+        ("update_one", {"$set": {"title": "clear"}}), ("find_one_and_update", {"$unset": {"text": ""}}),
+        ("replace_one", document), ("find_one_and_replace", document), ("change_owner", "south"),
+    ):  # fmt: skip
+        office(method, where, *further)
+        found.append(versions())
+    assert found == [(1, 1), (2, 1), (2, 2), (2, 2), (3, 2), (4, 3), (5, 4), (6, 5)]
+    new = {"_id": ObjectId(), "tenant_id": "north"}
+    office("update_one", new, {"$set": {"text": "z"}}, upsert=True)
+    assert office.raw.find_one(new)["sealed_version"] == 1
+    assert office.all(where) == [{"_id": where["_id"], **document, "tenant_id": "south"}]
+    projected = office.all(where, {"body": 1, "_id": 0}), office.all(where, {"text": 0})
+    assert [each.keys() for (each,) in projected] == [{"body"}, {"_id", "tenant_id", "body"}]
+
+
+@pytest.mark.parametrize("office", ["sync"], indirect=True)
+def test_a_version_that_does_not_fit_its_envelope_is_refused(office: Any) -> None:
+    early = office.add(text="before the collection had versions")
+    office.sealed = office.make(VERSIONED)
+    where = {"_id": office.add(text=CANARY)}
+    for forged in (2, 0, -1, 1.0, "1", True, None, Int64(2**40)):
+        office.raw.update_one(where, {"$set": {"sealed_version": forged}})
+        for method, *further in (("find_one",), ("update_one", {"$set": {"text": "x"}})):
+            with pytest.raises(RolledBackEnvelopeError):
+                office(method, where, *further)
+    office.raw.update_one(where, {"$unset": {"sealed_version": ""}})
+    with pytest.raises(RolledBackEnvelopeError):
+        office("find_one", where)
+    with pytest.raises(RolledBackEnvelopeError, match="before its table had versions"):
+        office("find_one", early)
+    office.raw.update_one(where, {"$set": {"sealed_version": Int64(1)}})
+    assert office("find_one", where, ["text"]) == {**where, "text": CANARY}
+    with pytest.raises(RawFieldError):
+        office("update_one", where, {"$inc": {"sealed_version": 1}})
+    with pytest.raises(RawFieldError):
+        office("find", {"sealed_content_version": 1})
 
 
 @pytest.mark.parametrize("office", ["sync"], indirect=True)

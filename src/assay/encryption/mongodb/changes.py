@@ -212,7 +212,7 @@ class Changes:
                 return Updated(0, 0)
             values = self.documents.open(found)
             moved = {**values, declared.owner: owner}
-            sealed = self.documents.seal(moved, self.documents.unknown(found))
+            sealed = self.documents.seal(moved, found)
             del sealed[ID]
             gone = {index_field(n): "" for n in declared.indexes if index_field(n) not in sealed}
             sent = {"$set": sealed, **({"$unset": gone} if gone else {})}
@@ -226,7 +226,7 @@ class Changes:
         self, condition: Mapping[str, Any], groups: list[SealedGroup], options: Mapping[str, Any]
     ) -> Plan[Mapping[str, Any] | None]:
         fetched = dict.fromkeys([ID, self.declared.owner], 1)
-        fetched |= {group.envelope_field: 1 for group in groups}
+        fetched |= {name: 1 for group in groups for name in group.stored_fields}
         fetched |= dict.fromkeys(self.declared.fields, 1)  # there must be none
         stored = yield Call("find_one", (condition, fetched), looking(options), from_primary=True)
         if stored is not None:
@@ -237,7 +237,7 @@ class Changes:
         self, condition: Mapping[str, Any], found: Mapping[str, Any], groups: list[SealedGroup]
     ) -> dict[str, Any]:
         """Matches the document that was found, while its owner and envelopes are the same."""
-        names = [ID, self.declared.owner, *(group.envelope_field for group in groups)]
+        names = [ID, self.declared.owner, *(n for group in groups for n in group.stored_fields)]
         return {"$and": [condition, {name: found.get(name) for name in names}]}
 
     def _update_one(
@@ -289,7 +289,7 @@ class Changes:
                 f"expected a replacement to keep the owner in {self.declared.owner!r}, whose key "
                 "seals the document, found another; use change_owner first"
             )
-        return self.documents.seal(document, self.documents.unknown(found))
+        return self.documents.seal(document, found)
 
     def _upsert(
         self,

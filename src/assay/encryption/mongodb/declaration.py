@@ -109,11 +109,20 @@ class SealedGroup:
         name: the group's name, as it stands in associated data.
         envelope_field: the field of the document that holds the envelope.
         fields: the names of its fields, in the order of their declaration.
+        version_field: the field that holds the version of the envelope, or None.
     """
 
     name: str
     envelope_field: str
     fields: tuple[str, ...]
+    version_field: str | None = None
+
+    @property
+    def stored_fields(self) -> tuple[str, ...]:
+        """The fields of the document that are written and read together."""
+        if self.version_field is None:
+            return (self.envelope_field,)
+        return (self.envelope_field, self.version_field)
 
 
 @dataclass(frozen=True)
@@ -128,9 +137,12 @@ class SealedDocument:
         fields: name to `sealed`; fields of the document itself, not of documents within.
         row_id: the kind of ``_id`` that all documents of the collection have.
         padded: hide the exact length of the sealed values (Padmé).
+        versioned: bind each envelope to a version that stands beside it and grows by one with each
+            change, so that an older envelope of the same document that is put back is noticed. Only
+            for new collections: documents from before have no version and are refused.
         groups: by name.
         indexes: the blind indexes by the names of their fields.
-        raw_names: the fields that hold envelopes and blind indexes.
+        raw_names: the fields that hold envelopes, their versions and blind indexes.
 
     Raises:
         DeclarationError: a collection cannot be sealed like this.
@@ -141,6 +153,7 @@ class SealedDocument:
     fields: Mapping[str, SealedField]
     row_id: RowIdKind = RowIdKind.OBJECT_ID
     padded: bool = False
+    versioned: bool = False
     groups: Mapping[str, SealedGroup] = field(init=False)
     indexes: Mapping[str, BlindIndex] = field(init=False)
     raw_names: frozenset[str] = field(init=False)
@@ -150,10 +163,10 @@ class SealedDocument:
         _refuse_names(self)
         fields = MappingProxyType(dict(self.fields))
         groups = {
-            group: SealedGroup(
+            group: _group(
                 group,
-                "sealed" if group == DEFAULT_GROUP else f"sealed_{group}",
                 tuple(name for name, each in fields.items() if each.group == group),
+                versioned=self.versioned,
             )
             for group in dict.fromkeys(each.group for each in fields.values())
         }
@@ -162,13 +175,13 @@ class SealedDocument:
             for name, each in fields.items()
             if each.index is not None
         }
-        raw = [group.envelope_field for group in groups.values()]
+        raw = [name for group in groups.values() for name in group.stored_fields]
         raw += [index_field(name) for name in indexes]
         for name in raw:
             if name in fields or name in (self.owner, ID) or raw.count(name) > 1:
                 raise DeclarationError(
-                    f"expected the name {name!r} to be left to an envelope or a blind index, found "
-                    "a field of that name; rename it"
+                    f"expected the name {name!r} to be left to an envelope, its version or a blind "
+                    "index, found a field of that name; rename it"
                 )
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "groups", MappingProxyType(groups))
@@ -198,6 +211,11 @@ class SealedDocument:
                 f"found {found_instead(value)}; the owner is text, UUID, int or ObjectId"
             )
         return owner
+
+
+def _group(name: str, fields: tuple[str, ...], *, versioned: bool) -> SealedGroup:
+    envelope = "sealed" if name == DEFAULT_GROUP else f"sealed_{name}"
+    return SealedGroup(name, envelope, fields, f"{envelope}_version" if versioned else None)
 
 
 def index_field(name: str) -> str:

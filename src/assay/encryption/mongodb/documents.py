@@ -32,7 +32,9 @@ from assay.encryption.mongodb.errors import (
 )
 from assay.encryption.mongodb.vendor import Vendor
 from assay.encryption.owner_keys import IndexKeys, key_of_envelope
+from assay.encryption.payload import decode_payload
 from assay.encryption.row_address import RowAddress, RowIdKind, row_id_encoder
+from assay.encryption.row_version import FIRST_VERSION
 from assay.keys import Keyring
 
 _ROWS, _INDEXES = DataKeyClass.ROWS, DataKeyClass.INDEXES
@@ -105,14 +107,14 @@ class Documents:
         )
 
     def seal(
-        self, document: Mapping[str, Any], unknown: Mapping[str, Mapping[str, object]] | None = None
+        self, document: Mapping[str, Any], replaced: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The stored form of a document that has an ``_id``.
 
         Args:
             document: in the clear.
-            unknown: by group, the fields of its envelope that the declaration does not know and
-                that must be kept.
+            replaced: the stored document in whose place it is put. What its envelopes hold that
+                the declaration does not know is kept, and their versions go on.
 
         Raises:
             RawFieldError: it names an envelope or a blind index.
@@ -135,9 +137,10 @@ class Documents:
                 )
         owner, row_id = self.owner(document), self.row_id(document)
         for group in self.declared.groups.values():
-            values = dict((unknown or {}).get(group.name, {}))
+            values = {} if replaced is None else self.open_group(group, replaced)
+            values = {name: value for name, value in values.items() if name not in group.fields}
             values |= {name: document[name] for name in group.fields if name in document}
-            stored[group.envelope_field] = self.seal_group(group, owner, row_id, values)
+            stored |= self.seal_group(group, owner, row_id, values, replaced)
         for name in self.declared.indexes:
             index = self.index(name, owner, document.get(name))
             if index is not None:
@@ -145,9 +148,21 @@ class Documents:
         return stored
 
     def seal_group(
-        self, group: SealedGroup, owner: str, row_id: bytes, values: Mapping[str, object]
-    ) -> bytes:
-        """The envelope of a group.
+        self,
+        group: SealedGroup,
+        owner: str,
+        row_id: bytes,
+        values: Mapping[str, object],
+        replaced: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The stored fields of a group: its envelope, and its version when it has one.
+
+        Args:
+            group: which.
+            owner: the name of the document's owner.
+            row_id: the encoded ``_id``.
+            values: what is sealed.
+            replaced: the stored document whose envelope is replaced; its group was opened.
 
         Raises:
             SealedValueError: a value has another type than declared.
@@ -158,8 +173,23 @@ class Documents:
             if name in values:
                 self.declared.fields[name].accept(name, values[name])
         key = self.keyring.current(owner, _ROWS)
-        address = RowAddress(owner, self.declared.name, group.name, row_id)
-        return self._sealer.seal(key, address, values, padded=self.declared.padded)
+        version = self._next_version(group, replaced)
+        address = RowAddress(owner, self.declared.name, group.name, row_id, version)
+        stored: dict[str, Any] = {
+            group.envelope_field: self._sealer.seal(
+                key, address, values, padded=self.declared.padded
+            )
+        }
+        if group.version_field is not None:
+            stored[group.version_field] = version
+        return stored
+
+    def _next_version(self, group: SealedGroup, replaced: Mapping[str, Any] | None) -> int | None:
+        if group.version_field is None:
+            return None
+        if replaced is None:
+            return FIRST_VERSION
+        return int(replaced[group.version_field]) + 1
 
     def open_group(self, group: SealedGroup, stored: Mapping[str, Any]) -> dict[str, object]:
         """All fields in the envelope of a group, known and unknown.
@@ -179,9 +209,16 @@ class Documents:
                 f"{'none' if envelope is None else type(envelope).__name__}"
             )
         owner = self.owner(stored)
-        address = RowAddress(owner, self.declared.name, group.name, self.row_id(stored))
+        row_id, name = self.row_id(stored), group.version_field
         key = key_of_envelope(self.keyring, owner, envelope)
-        values = self._opener.open(key, address, envelope)
+        if name is None:
+            address = RowAddress(owner, self.declared.name, group.name, row_id)
+            values = self._opener.open(key, address, envelope)
+        else:
+            address = RowAddress(owner, self.declared.name, group.name, row_id, FIRST_VERSION)
+            version = self.vendor.plain(stored.get(name))
+            payload = self._opener.open_versioned_payload(key, address, version, envelope)
+            values = decode_payload(payload)
         for name in group.fields:
             if name in values:
                 self.declared.fields[name].accept(name, values[name])
@@ -225,18 +262,6 @@ class Documents:
                     "through it"
                 )
 
-    def unknown(self, stored: Mapping[str, Any]) -> dict[str, dict[str, object]]:
-        """By group, what its envelope holds that the declaration does not know.
-
-        Raises:
-            EncryptionError: as in `open_group`.
-        """
-        found = {}
-        for group in self.declared.groups.values():
-            values = self.open_group(group, stored)
-            found[group.name] = {n: v for n, v in values.items() if n not in group.fields}
-        return found
-
     def index(self, name: str, owner: str, value: object) -> bytes | None:
         """The blind index to store for a value; of None there is none.
 
@@ -269,5 +294,5 @@ def refuse_raw(declared: SealedDocument, names: Iterable[str]) -> None:
         if name in declared.raw_names:
             raise RawFieldError(
                 f"expected the sealed fields of {declared.name} to be named, found {name!r}, which "
-                "holds an envelope or a blind index; name the sealed field instead"
+                "holds an envelope, its version or a blind index; name the sealed field instead"
             )

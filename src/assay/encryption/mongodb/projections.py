@@ -110,7 +110,7 @@ def _including(
 ) -> Projection:
     if not wanted:
         return Projection(clear, wanted, frozenset())
-    groups = {declared.group_of(name).envelope_field: 1 for name in wanted}
+    groups = {field: 1 for name in wanted for field in declared.group_of(name).stored_fields}
     needed = {ID: 1, declared.owner: 1}
     dropped = set()
     if not clear.get(ID, True):
@@ -134,5 +134,5 @@ def _excluding(
     sent |= {index_field(name): 0 for name in declared.indexes}
     for group in declared.groups.values():
         if not wanted.intersection(group.fields):
-            sent[group.envelope_field] = 0
+            sent |= dict.fromkeys(group.stored_fields, 0)
     return Projection(sent or None, wanted, frozenset(dropped))

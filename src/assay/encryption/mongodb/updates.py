@@ -141,8 +141,8 @@ class Change:
             values = documents.open_group(group, stored)
             values |= {name: v for name, v in self.values.items() if name in group.fields}
             values = {name: v for name, v in values.items() if name not in self.unset}
-            envelope = documents.seal_group(group, owner, row_id, values)
-            sent.setdefault("$set", {})[group.envelope_field] = envelope
+            sealed = documents.seal_group(group, owner, row_id, values, stored)
+            sent.setdefault("$set", {}).update(sealed)
         for name in self._declared.indexes.keys() & {*self.values, *self.unset}:
             index = documents.index(name, owner, self.values.get(name))
             if index is None:
