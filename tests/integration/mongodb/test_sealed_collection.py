@@ -523,9 +523,9 @@ def test_a_writer_that_is_never_first_gives_up(office: Any) -> None:
     documents = office.sealed._plans.documents
     real = documents.seal_group
 
-    def seal_group(*given: Any) -> Any:
-        office.raw.update_one({"_id": key}, {"$set": real(*given)})
-        return real(*given)
+    def seal_group(group: Any, owner: str, row_id: bytes, values: Any, *given: Any) -> Any:
+        office.raw.update_one({"_id": key}, {"$set": real(group, owner, row_id, {}, *given)})
+        return real(group, owner, row_id, values, *given)
 
     documents.seal_group = seal_group
     with pytest.raises(ConcurrentUpdateError, match="try again"):
