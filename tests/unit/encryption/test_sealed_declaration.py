@@ -37,7 +37,6 @@ from sqlalchemy import (
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
-    MappedAsDataclass,
     Session,
     mapped_column,
     registry,
@@ -252,14 +251,6 @@ def test_a_class_that_is_mapped_imperatively_is_refused() -> None:
     table = Table("documents", mappers.metadata, Column("id", Integer, primary_key=True))
     with pytest.raises(DeclarationError, match="'text', found it mapped in another way"):
         mappers.map_imperatively(Document, table)
-
-
-def test_dataclasses_are_refused() -> None:
-    class Base(MappedAsDataclass, DeclarativeBase):
-        pass
-
-    with pytest.raises(DeclarationError, match="dataclass"):
-        declare(Base)
 
 
 def test_tables_made_elsewhere_are_refused(base: Any) -> None:

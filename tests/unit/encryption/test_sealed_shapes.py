@@ -125,18 +125,6 @@ def test_fields_of_a_declarative_base_are_those_of_its_models(keyring: Any) -> N
     engine.dispose()
 
 
-def test_dataclasses_that_a_registry_makes_are_refused() -> None:
-    with pytest.raises(DeclarationError, match="found the dataclass Paper"):
-
-        @registry().mapped_as_dataclass
-        class Paper(Sealed):
-            __tablename__ = "papers"
-            __owner__ = "owner"
-            id: Mapped[str] = mapped_column(primary_key=True)
-            owner: Mapped[str]
-            text: Mapped[str] = sealed()
-
-
 def test_dataclasses_that_are_mapped_are_refused() -> None:
     with pytest.raises(DeclarationError, match="found the dataclass Paper"):
 

@@ -1,7 +1,7 @@
 """What the annotation of a sealed field says: which values it holds, and whether None is one.
 
 Example:
-    >>> kind_of(Document, "text", "Mapped[str | None]")                  # doctest: +SKIP
+    >>> kind_of(Document, "text", Mapped[str | None])                    # doctest: +SKIP
     (<class 'str'>, True, None)
 """
 
@@ -26,16 +26,16 @@ _KINDS: frozenset[Any] = frozenset(
 )
 
 
-def kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool, Conversion | None]:
-    """What a field's payload holds, whether it may be None, and how it is converted.
+def evaluate(cls: type, name: str, annotation: object) -> Any:
+    """The annotation of a field, ``Mapped[…]``.
 
     Args:
         cls: the model or mixin that declares the field.
         name: the field's.
-        annotation: ``Mapped[…]``, or its text.
+        annotation: as it was written, or its text.
 
     Raises:
-        DeclarationError: nothing of the kind can be sealed, or nobody knows what it is.
+        DeclarationError: there is none, another one, or nobody knows what it names.
     """
     place = f"{cls.__name__}.{name}"
     if annotation is None:
@@ -49,6 +49,21 @@ def kind_of(cls: type, name: str, annotation: object) -> tuple[Any, bool, Conver
             f"expected Mapped[…] as the annotation of {place}, found {hint!r}; write for example "
             f"{name}: Mapped[str] = sealed()"
         )
+    return hint
+
+
+def kind_of(cls: type, name: str, hint: Any) -> tuple[Any, bool, Conversion | None]:
+    """What a field's payload holds, whether it may be None, and how it is converted.
+
+    Args:
+        cls: the model or mixin that declares the field.
+        name: the field's.
+        hint: see `evaluate`.
+
+    Raises:
+        DeclarationError: nothing of the kind can be sealed.
+    """
+    place = f"{cls.__name__}.{name}"
     (held,) = typing.get_args(hint)
     is_union = typing.get_origin(held) in (typing.Union, types.UnionType)
     options = typing.get_args(held) if is_union else (held,)

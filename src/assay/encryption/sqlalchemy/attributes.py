@@ -17,12 +17,19 @@ from typing import Any, NoReturn
 
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.orm import InstanceState
-from sqlalchemy.orm.base import InspectionAttrExtensionType, InspectionAttrInfo, instance_state
+from sqlalchemy.orm.base import (
+    DONT_SET,
+    InspectionAttrExtensionType,
+    InspectionAttrInfo,
+    instance_state,
+)
 from sqlalchemy.orm.instrumentation import ClassManager
+from sqlalchemy.orm.interfaces import _DataclassDefaultsDontSet
 
 from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.errors import RolledBackEnvelopeError
 from assay.encryption.sqlalchemy.columns import Contents
+from assay.encryption.sqlalchemy.constructors import InDataclass, attribute_options
 from assay.encryption.sqlalchemy.errors import (
     MissingFieldError,
     SealedExpressionError,
@@ -47,18 +54,25 @@ class SealedExtension(InspectionAttrExtensionType):
     SEALED_FIELD = "sealed_field"
 
 
-class SealedAttribute(InspectionAttrInfo):
-    """The descriptor of one sealed field.
+class SealedAttribute(_DataclassDefaultsDontSet, InspectionAttrInfo):
+    """The descriptor of one sealed field, and its field in a dataclass.
 
     Args:
         field: what was declared.
+        in_dataclass: what of that is for dataclasses.
     """
 
     is_attribute = True
     extension_type = SealedExtension.SEALED_FIELD
 
-    def __init__(self, field: SealedField) -> None:
+    _has_dataclass_arguments = False  # `refuse_dataclass` looks at them
+
+    def __init__(self, field: SealedField, in_dataclass: InDataclass) -> None:
         self.field = field
+        self.in_dataclass = in_dataclass
+        self._attribute_options = attribute_options(in_dataclass, field.default)
+        self._default_scalar_value: object = UNSET
+        self._initial: object = None
         self._name = field.name
         self._expression: SealedExpression | None = None
         self._column = envelope_column(field.group)
@@ -72,6 +86,8 @@ class SealedAttribute(InspectionAttrInfo):
         self._model = model
         self._group = model.groups[self.field.group]
         self._expression = SealedExpression(self.field, model.model)
+        if self._default_scalar_value is not UNSET:  # of a dataclass, whose instances have it
+            self._initial = self.field.accept(self._default_scalar_value)
 
     def call_validators(self) -> None:
         """Let the functions that models declare by ``@validates`` see what is assigned."""
@@ -107,6 +123,8 @@ class SealedAttribute(InspectionAttrInfo):
                 lost.
         """
         try:
+            if type(value) is not self._taken_as_it_is and value is DONT_SET:
+                return  # as the constructor of a dataclass says of a default
             if self._validated:
                 value = _validate(instance, self._name, value)
             if type(value) is not self._taken_as_it_is:
@@ -137,10 +155,10 @@ class SealedAttribute(InspectionAttrInfo):
             forget_variables(exc)
             raise
         if contents is None:
-            return None  # a new instance without a value yet, as with any other attribute
-        value = contents.fields.get(self._name)
+            return self._initial  # a new instance without a value yet, as with any other attribute
         if contents.envelope is None and instance_state(instance).key is None:
-            return value
+            return contents.fields.get(self._name, self._initial)
+        value = contents.fields.get(self._name)
         if value is None and not self.field.nullable:
             raise MissingFieldError(
                 f"expected the field {self._name!r} in the row's envelope, found none: the row was "

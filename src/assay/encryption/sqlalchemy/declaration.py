@@ -12,7 +12,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import getattr_static
 from typing import Any, ClassVar, Self
@@ -26,11 +26,12 @@ from sqlalchemy.orm import (
     declared_attr,
     mapped_column,
 )
+from sqlalchemy.orm.interfaces import _DCAttributeOptions
 
 from assay.encryption.blind_index import index_size_bytes
 from assay.encryption.index_kinds import Equality
 from assay.encryption.ngram_index import Ngram
-from assay.encryption.sqlalchemy.annotations import kind_of
+from assay.encryption.sqlalchemy.annotations import evaluate, kind_of
 from assay.encryption.sqlalchemy.attributes import ConvertedAttribute, SealedAttribute
 from assay.encryption.sqlalchemy.columns import (
     BlindIndexType,
@@ -39,6 +40,7 @@ from assay.encryption.sqlalchemy.columns import (
     NgramsType,
     refuse_default,
 )
+from assay.encryption.sqlalchemy.constructors import InDataclass, attribute_options, leave_out
 from assay.encryption.sqlalchemy.errors import DeclarationError
 from assay.encryption.sqlalchemy.model import (
     UNSET,
@@ -51,7 +53,9 @@ from assay.encryption.sqlalchemy.model import (
 from assay.encryption.sqlalchemy.shapes import (
     default_group,
     inherited_model,
+    is_in_transition,
     is_mixin,
+    refuse_indexes,
     refuse_shape,
     refuse_taken,
     shares_table,
@@ -62,19 +66,24 @@ _BEHIND_ALL_OTHERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class SealedDeclaration:
+class SealedDeclaration(_DCAttributeOptions):
     """What `sealed` leaves on a class until `Sealed` turns it into columns and attributes.
 
-    On a mixin it stays, with the annotation that SQLAlchemy must not see.
+    On a mixin it stays, and is a field of it when that is a dataclass.
     """
 
     group: str | None
     indexes: tuple[IndexKind, ...]
     default: object
+    in_dataclass: InDataclass
     plaintext: str | MappedColumn[Any] | None = None
     retired: str | None = None
     annotation: object = None
     mixin: type | None = None
+    _has_dataclass_arguments = False  # `refuse_dataclass` looks at them
+
+    def _get_dataclass_setup_options(self, *_of_the_class: object) -> Any:
+        return attribute_options(self.in_dataclass, self.default)
 
     def __hash__(self) -> int:
         """Refuse ``Annotated[str, sealed()]``, which asks for it and would be in the clear."""
@@ -99,11 +108,15 @@ class SealedDeclaration:
         )
 
 
-def sealed(
+def sealed(  # noqa: PLR0913 - what columns and fields of dataclasses are declared with
     *,
     group: str | None = None,
     index: IndexKind | Sequence[IndexKind] | None = None,
     default: object = UNSET,
+    default_factory: Callable[[], object] | None = None,
+    init: bool | None = None,
+    compare: bool | None = None,
+    kw_only: bool | None = None,
     plaintext: str | MappedColumn[Any] | None = None,
     retired: str | None = None,
 ) -> Any:
@@ -122,6 +135,10 @@ def sealed(
         index: how rows can be found by this field, in one way or in several of different kinds;
             without an index they cannot.
         default: the value of a new row when none is given, or a function that makes one.
+        default_factory: such a function, as dataclasses spell it.
+        init: in a dataclass, whether the constructor takes the field.
+        compare: in a dataclass, whether ``==`` compares it.
+        kw_only: in a dataclass, whether the constructor takes it by name only.
         plaintext: the column that has held the field in the clear and is still in the table, by
             its name, or as a ``mapped_column`` with its name when its type is a special one. Both
             are written, until all rows are sealed; see `assay.encryption.sqlalchemy.transition`.
@@ -132,7 +149,15 @@ def sealed(
         indexes: tuple[IndexKind, ...] = ()
     else:
         indexes = (index,) if isinstance(index, IndexKind) else tuple(index)
-    return SealedDeclaration(group, indexes, default, plaintext, retired)
+    if default_factory is not None:
+        if default is not UNSET:
+            raise DeclarationError(
+                "expected one default of a sealed field, found both default and default_factory; "
+                "leave one out"
+            )
+        default = default_factory
+    in_dataclass = InDataclass(init, compare, kw_only)
+    return SealedDeclaration(group, indexes, default, in_dataclass, plaintext, retired)
 
 
 class Sealed:
@@ -181,11 +206,11 @@ class Sealed:
 
 
 def _keep_for_models(cls: type) -> None:
-    """Let a mixin or abstract base keep its declarations, out of SQLAlchemy's sight."""
+    """Let a mixin or abstract base keep its declarations."""
     annotations = vars(cls).get("__annotations__", {})
     for name, value in list(vars(cls).items()):
         if isinstance(value, SealedDeclaration):
-            kept = replace(value, annotation=annotations.pop(name, None), mixin=cls)
+            kept = replace(value, annotation=annotations.get(name), mixin=cls)
             setattr(cls, name, kept)
 
 
@@ -197,7 +222,7 @@ def _declarations(cls: type) -> dict[str, SealedDeclaration]:
         for name, value in vars(each).items():
             if isinstance(value, SealedDeclaration) and getattr_static(cls, name) is value:
                 found[name] = (
-                    replace(value, annotation=annotations.pop(name, None), mixin=cls)
+                    replace(value, annotation=annotations.get(name), mixin=cls)
                     if value.mixin is None
                     else value
                 )
@@ -235,9 +260,10 @@ def refuse_left_over(mapper: Mapper[Any], cls: type) -> None:
 def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
     shared = shares_table(cls)
     group_of_class = default_group(cls)
-    fields = []
+    fields, hints = [], {}
     for name, each in declared.items():
-        kind, nullable, conversion = kind_of(each.mixin or cls, name, each.annotation)
+        hints[name] = evaluate(each.mixin or cls, name, each.annotation)
+        kind, nullable, conversion = kind_of(each.mixin or cls, name, hints[name])
         field = SealedField(
             name,
             each.group or group_of_class,
@@ -250,21 +276,25 @@ def _declare(cls: type, declared: dict[str, SealedDeclaration]) -> None:
             conversion,
         )
         _refuse_field(cls, field)
-        if each.plaintext is not None:
-            _declare_plaintext(cls, field, each.plaintext)
-        _refuse_indexes(cls, field)
-        setattr(cls, name, (ConvertedAttribute if conversion else SealedAttribute)(field))
+        refuse_indexes(cls, field)
+        attribute = ConvertedAttribute if conversion else SealedAttribute
+        setattr(cls, name, attribute(field, each.in_dataclass))
         fields.append(field)
+    # For dataclasses, also what comes from mixins that are none.
+    cls.__annotations__ = {**vars(cls).get("__annotations__", {}), **hints}
     for group in dict.fromkeys(field.group for field in fields):
         _declare_envelope(cls, group, fields, shared=shared)
     for field in fields:
+        plaintext = declared[field.name].plaintext
+        if plaintext is not None:
+            _declare_plaintext(cls, field, plaintext)
         for kind in field.indexes:
             for column in kind.columns("", field.name):
                 _add_column(cls, column, _index_column(kind))
 
 
 def _declare_envelope(cls: type, group: str, fields: list[SealedField], *, shared: bool) -> None:
-    in_transition = _is_in_transition(cls, group, fields)
+    in_transition = is_in_transition(cls, group, fields)
     envelope = mapped_column(
         EnvelopeType(),
         # Rows of other classes in the same table have no envelope of this group.
@@ -284,21 +314,6 @@ def _declare_envelope(cls: type, group: str, fields: list[SealedField], *, share
     _add_column(cls, version_column(group), version)
 
 
-def _refuse_indexes(cls: type, field: SealedField) -> None:
-    place = f"{cls.__name__}.{field.name}"
-    for each in field.indexes:
-        if not isinstance(each, IndexKind):
-            raise DeclarationError(
-                f"expected an index such as Equality(casefold) for {place}, found "
-                f"{type(each).__name__}"
-            )
-        reason = each.refusal_of(field.kind)
-        if reason is not None:
-            raise DeclarationError(f"the index of {place}: {reason}")
-    if len({type(each) for each in field.indexes}) < len(field.indexes):
-        raise DeclarationError(f"expected one index of each kind for {place}, found two of one")
-
-
 def _index_column(kind: IndexKind) -> Any:
     if type(kind) is Ngram:
         return mapped_column(
@@ -316,12 +331,6 @@ def _index_column(kind: IndexKind) -> Any:
 def _refuse_field(cls: type, field: SealedField) -> None:
     place = f"{cls.__name__}.{field.name}"
     _refuse_name(cls, field.name)
-    if field.indexes and field.conversion is not None:
-        raise DeclarationError(
-            f"expected no blind index on {place}, found one on {field.type_name}: how often each "
-            "of few values occurs gives them away; select by other columns, or index a field of "
-            "text or numbers beside it"
-        )
     inherited = inherited_model(cls)
     if inherited is not None:
         refuse_taken(cls, field, inherited)
@@ -371,22 +380,8 @@ def _declare_plaintext(cls: type, field: SealedField, given: str | MappedColumn[
         special = (JSON(none_as_null=True),) if kind in (dict, list) else ()
         given = mapped_column(given, *special, nullable=True)
     _add_column(cls, field.plaintext_attribute, given)
-    annotations = vars(cls)["__annotations__"]  # it holds those of the sealed fields
-    annotations[field.plaintext_attribute] = Mapped[kind | None]
-
-
-def _is_in_transition(cls: type, group: str, fields: list[SealedField]) -> bool:
-    """Whether a group's fields also stand in the clear: all of them, or none."""
-    without = [field.name for field in fields if field.group == group and field.plaintext is None]
-    if len(without) == sum(field.group == group for field in fields):
-        return False
-    if without:
-        raise DeclarationError(
-            f"expected every field of the group {group!r} of {cls.__name__} to name its plaintext "
-            f"column while one of them does, found none for {', '.join(without)}: a row without "
-            "an envelope would have no value for it; put it into another group"
-        )
-    return True
+    leave_out(given)
+    vars(cls)["__annotations__"][field.plaintext_attribute] = Mapped[kind | None]
 
 
 def _add_column(cls: type, name: str, column: object) -> None:

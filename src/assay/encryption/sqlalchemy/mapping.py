@@ -22,6 +22,7 @@ from assay.encryption.ngram_index import NgramIndex
 from assay.encryption.row_address import RowIdKind, row_id_encoder
 from assay.encryption.sqlalchemy.attributes import SealedAttribute, SealedClassManager
 from assay.encryption.sqlalchemy.columns import BlindIndexType
+from assay.encryption.sqlalchemy.constructors import InDataclass, refuse_dataclass
 from assay.encryption.sqlalchemy.core_writes import watch_table
 from assay.encryption.sqlalchemy.declaration import Sealed, refuse_left_over
 from assay.encryption.sqlalchemy.errors import (
@@ -57,6 +58,8 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     attributes = [value for value in vars(cls).values() if isinstance(value, SealedAttribute)]
     inherited = inherited_model(cls)
     refuse_unsealed(mapper, cls, inherited, [attribute.field for attribute in attributes])
+    of_parents = dict.fromkeys(() if inherited is None else inherited.fields, InDataclass())
+    refuse_dataclass(cls, of_parents | {a.field.name: a.in_dataclass for a in attributes})
     refuse_left_over(mapper, cls)
     _call_validators(mapper, cls)
     guard_bulk_setters(cls)
@@ -106,6 +109,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
     watch_hierarchy(mapper)
     for attribute in attributes:
         attribute.attach(cls.__sealed__)
+        del cls.__annotations__[attribute.field.name]  # nobody makes a dataclass of it any more
         if attribute.field.plaintext is not None:
             plaintext = getattr(cls, attribute.field.plaintext_attribute)
             event.listen(plaintext, "set", refuse_plaintext_write, propagate=True)

@@ -25,11 +25,15 @@ from inspect import getattr_static
 from typing import Any
 
 from sqlalchemy import CHAR, NCHAR, TypeDecorator, Uuid
-from sqlalchemy.orm import MappedAsDataclass
 
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import DeclarationError
-from assay.encryption.sqlalchemy.model import SealedField, SealedModel, envelope_column
+from assay.encryption.sqlalchemy.model import (
+    IndexKind,
+    SealedField,
+    SealedModel,
+    envelope_column,
+)
 
 
 def is_mixin(cls: type) -> bool:
@@ -80,8 +84,6 @@ def refuse_shape(cls: Any) -> None:
         DeclarationError: always with the way out.
     """
     name = cls.__name__
-    if issubclass(cls, MappedAsDataclass):
-        raise _a_dataclass(cls)
     if "__table__" in vars(cls) or not (isinstance(table_name(cls), str) or shares_table(cls)):
         raise DeclarationError(
             f"expected sealed fields on a model that names its table in __tablename__, found "
@@ -98,13 +100,6 @@ def refuse_shape(cls: Any) -> None:
             f"expected one owner for all of a row, found {cls.__owner__!r} on {name} and "
             f"{inherited.owner!r} on {inherited.model.__name__}; leave it to the latter"
         )
-
-
-def _a_dataclass(cls: type) -> DeclarationError:
-    return DeclarationError(
-        f"expected an ordinary model, found the dataclass {cls.__name__}, whose constructor would "
-        "not take its sealed fields; leave MappedAsDataclass, mapped_as_dataclass or @dataclass out"
-    )
 
 
 def refuse_taken(cls: type, field: SealedField, inherited: SealedModel) -> None:
@@ -136,6 +131,50 @@ def refuse_taken(cls: type, field: SealedField, inherited: SealedModel) -> None:
         )
 
 
+def refuse_indexes(cls: type, field: SealedField) -> None:
+    """Refuse indexes that a field cannot have.
+
+    Raises:
+        DeclarationError: always with the way out.
+    """
+    place = f"{cls.__name__}.{field.name}"
+    if field.indexes and field.conversion is not None:
+        raise DeclarationError(
+            f"expected no blind index on {place}, found one on {field.type_name}: how often each "
+            "of few values occurs gives them away; select by other columns, or index a field of "
+            "text or numbers beside it"
+        )
+    for each in field.indexes:
+        if not isinstance(each, IndexKind):
+            raise DeclarationError(
+                f"expected an index such as Equality(casefold) for {place}, found "
+                f"{type(each).__name__}"
+            )
+        reason = each.refusal_of(field.kind)
+        if reason is not None:
+            raise DeclarationError(f"the index of {place}: {reason}")
+    if len({type(each) for each in field.indexes}) < len(field.indexes):
+        raise DeclarationError(f"expected one index of each kind for {place}, found two of one")
+
+
+def is_in_transition(cls: type, group: str, fields: list[SealedField]) -> bool:
+    """Whether a group's fields also stand in the clear: all of them, or none.
+
+    Raises:
+        DeclarationError: some of them do.
+    """
+    without = [field.name for field in fields if field.group == group and field.plaintext is None]
+    if len(without) == sum(field.group == group for field in fields):
+        return False
+    if without:
+        raise DeclarationError(
+            f"expected every field of the group {group!r} of {cls.__name__} to name its plaintext "
+            f"column while one of them does, found none for {', '.join(without)}: a row without "
+            "an envelope would have no value for it; put it into another group"
+        )
+    return True
+
+
 def refuse_unsealed(
     mapper: Any, cls: type, inherited: SealedModel | None, own: Sequence[SealedField]
 ) -> None:
@@ -151,8 +190,6 @@ def refuse_unsealed(
             "found concrete inheritance, which leaves the sealed columns behind; declare it as a "
             "model of its own, with the sealed fields on a mixin of both"
         )
-    if "__dataclass_fields__" in vars(cls):
-        raise _a_dataclass(cls)
     if not all(mapper.has_property(envelope_column(field.group)) for field in own):
         raise DeclarationError(
             f"expected {cls.__name__} to be mapped with the columns of its sealed fields, found it "
