@@ -83,6 +83,7 @@ class SealedModel:
         fields: the sealed fields by name.
         indexes: for each indexed field the blind index of each of its columns.
         unique: the fields of which no two rows of an owner may have an equal value.
+        bound_to: the fields of Django that hold owner and primary key.
         place: gets owner and primary key from an instance's ``__dict__``; `KeyError` when they are
             deferred.
     """
@@ -96,6 +97,7 @@ class SealedModel:
     fields: Mapping[str, Any]
     indexes: Mapping[str, Mapping[str, BlindIndex]]
     unique: tuple[str, ...]
+    bound_to: tuple[Any, ...] = ()
     place: Callable[[Mapping[str, object]], tuple[object, ...]] = field(
         init=False, repr=False, compare=False
     )

@@ -19,6 +19,7 @@ from assay.encryption.django.declared import SealedGroup, SealedModel, envelope_
 from assay.encryption.django.errors import DeclarationError
 from assay.encryption.django.fields import SealedFieldMixin
 from assay.encryption.django.history import guard_history
+from assay.encryption.django.interchange import guard_natural_key
 from assay.encryption.django.queries import use_sealed_managers
 from assay.encryption.index_kinds import Equality
 from assay.encryption.row_address import RowIdKind, row_id_encoder
@@ -44,6 +45,7 @@ def declare(sender: Any, mixin: type) -> None:
     use_sealed_managers(sender)
     _refuse_options(sender, {field.name for field in fields})
     if meta.proxy:
+        guard_natural_key(sender)
         return
     _refuse_shape(sender, mixin)
     owner = _owner(sender)
@@ -80,9 +82,11 @@ def declare(sender: Any, mixin: type) -> None:
         {field.name: field for field in fields},
         indexes,
         unique,
+        (owner, *meta.pk_fields),
     )
     for each in unique:
         _add_constraint(sender, owner, each)
+    guard_natural_key(sender)
 
 
 def _refuse_shape(cls: Any, mixin: type) -> None:

@@ -18,7 +18,7 @@ from django.db.models.signals import class_prepared
 
 from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.django.checks import admin_errors, database_errors
-from assay.encryption.django.contents import UNSET, Contents, SealedEnvelope, SealedVersion
+from assay.encryption.django.contents import UNSET, Contents
 from assay.encryption.django.declared import AT, SealedGroup, SealedModel
 from assay.encryption.django.declaring import declare
 from assay.encryption.django.errors import (
@@ -26,15 +26,14 @@ from assay.encryption.django.errors import (
     SealedExpressionError,
     StaleEnvelopeError,
 )
+from assay.encryption.django.interchange import admit_fixture, open_fixture
 from assay.encryption.django.reading import made_by_django_alone, with_deferred
 from assay.encryption.django.sealing import (
     UNCHANGED,
     begin_writing,
     changed,
     end_writing,
-    index_of,
     is_elsewhere,
-    open_group,
     place_now,
 )
 from assay.encryption.django.uniqueness import refuse_duplicates, taken
@@ -175,10 +174,12 @@ class Sealed:
         begin_writing(self, declared, using)
         if self._state.adding and not force_update and not update_fields:  # type: ignore[attr-defined]  # of the model
             force_insert = True  # never over a row that was not read
+        if raw:
+            open_fixture(self, declared)
         if declared.unique:
             refuse_duplicates(self, declared, using)
         if raw:
-            _admit_fixture(self, declared)
+            admit_fixture(self, declared)
         if is_elsewhere(self, using):
             self._load_groups(declared)
         if update_fields:
@@ -328,19 +329,6 @@ def _refuse_another_row(instance: Any, declared: SealedModel, using: str) -> NoR
         f"read from {instance._state.db!r}, or none, found one with other envelopes; read it from "
         f"{using!r} and assign its fields, or delete it first"
     )
-
-
-def _admit_fixture(instance: Any, declared: SealedModel) -> None:
-    """Open what a fixture holds, so that only envelopes of this very row come through."""
-    for group in declared.groups.values():
-        contents = open_group(instance, declared, group)
-        instance.__dict__[group.column] = SealedEnvelope(contents.envelope or b"")
-        if group.versioned:
-            instance.__dict__[group.version_column] = SealedVersion(contents.version)
-        for name in group.fields:
-            for column in declared.indexes.get(name, ()):
-                value = contents.fields.get(name)
-                instance.__dict__[column] = index_of(instance, declared, name, column, value)
 
 
 def _prepare(sender: Any, **_: Any) -> None:
