@@ -58,6 +58,27 @@ def place_now(instance: Any, declared: SealedModel) -> tuple[Any, ...]:
     return (held.get(declared.owner), *[held.get(name) for name in declared.key])
 
 
+def convert_place(instance: Any, declared: SealedModel) -> None:
+    """Let an instance have owner and primary key as they will be read back, and be bound to that.
+
+    Such as a UUID that was given as text, in whichever of its forms.
+
+    Raises:
+        ValidationError: Django takes it for none of its field.
+        ValueError: as above.
+    """
+    held = instance.__dict__
+    for field in declared.bound_to:
+        given = held.get(field.attname)
+        if given is None or hasattr(given, "resolve_expression"):
+            continue
+        stored = field.get_prep_value(given)
+        if isinstance(stored, str) and type(stored) is not str:
+            stored = str.__str__(stored)
+        if type(stored) is not type(given) or stored != given:
+            held[field.attname] = stored
+
+
 def open_group(instance: Any, declared: SealedModel, group: SealedGroup) -> Contents:
     """What an instance holds of a group, opened.
 
@@ -267,6 +288,8 @@ def begin_writing(instance: Any, declared: SealedModel, using: str) -> None:
     Raises:
         OwnerChangedError: its owner is another one than when it was read.
         RowIdChangedError: its primary key is another one.
+        ValidationError: owner or primary key are none of their fields.
+        ValueError: as above.
     """
     state = instance._state
     state.sealed_using = using
@@ -274,6 +297,7 @@ def begin_writing(instance: Any, declared: SealedModel, using: str) -> None:
         contents = instance.__dict__.get(group.column)
         if type(contents) is Contents:
             contents.pending = None
+    convert_place(instance, declared)
     refuse_moved(instance, declared)
 
 

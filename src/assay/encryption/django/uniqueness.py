@@ -14,7 +14,7 @@ from typing import Any
 from assay.encryption.django.binding import keys_of
 from assay.encryption.django.declared import SealedModel
 from assay.encryption.django.errors import DuplicateValueError
-from assay.encryption.django.sealing import changed, is_elsewhere
+from assay.encryption.django.sealing import changed, convert_place, is_elsewhere
 
 
 def taken(
@@ -36,6 +36,7 @@ def taken(
     value = declared.fields[name].accept(getattr(instance, name))
     if value is None:
         return False
+    convert_place(instance, declared)
     owner = declared.owner_of(instance.__dict__.get(declared.owner))
     column = f"{name}_index"
     index = declared.indexes[name][column]
