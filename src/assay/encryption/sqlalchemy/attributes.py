@@ -12,10 +12,9 @@ Example:
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, NoReturn
 
-from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.exc import MissingGreenlet, StatementError
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.base import (
     DONT_SET,
@@ -271,10 +270,18 @@ def _open_versioned(instance: Any, group: SealedGroup, rows: OwnerRows, row_id: 
     version = getattr(instance, group.version_column)
     try:
         return rows.open(held[group.column], row_id, version)
-    except RolledBackEnvelopeError:
+    except RolledBackEnvelopeError as exc:
         if session is None:
             raise
+        found = str(exc)
     # One of the two may have been loaded later than the other, after a change.
-    with suppress(MissingGreenlet):
+    try:
         session.refresh(instance, [group.column, group.version_column])
+    except (MissingGreenlet, StatementError) as exc:
+        if not isinstance(getattr(exc, "orig", exc), MissingGreenlet):
+            raise
+        raise RolledBackEnvelopeError(
+            f"{found}. Unless one of the two was loaded before a change and the other after it: "
+            "await session.refresh(instance), and read it again"
+        ) from exc
     return rows.open(held[group.column], row_id, held[group.version_column])
