@@ -305,6 +305,20 @@ def test_plan_names_what_holds_the_plaintext_or_stands_in_the_way(way, engine):
     assert plan.table_bytes > 1000
 
 
+def test_what_mariadb_checks_of_json_is_no_rule_that_is_lost(way, engine):
+    """It makes such a check itself; what the model's type is made of is JSON."""
+    tell(engine, "UPDATE things SET body = NULL")
+    tell(engine, "ALTER TABLE things MODIFY body JSON")
+    (plan,) = run_plan(way.adoption(), ())
+    assert plan.blockers == ()
+    tell(engine, "ALTER TABLE things MODIFY name VARCHAR(90) CHECK (json_valid(name) or name > '')")
+    tell(engine, "ALTER TABLE things ADD CONSTRAINT twin CHECK (json_valid(body))")
+    (plan,) = run_plan(way.adoption(), ())
+    assert {each.partition(": it goes with the column")[0] for each in plan.blockers} == {
+        "check constraint name", "check constraint twin",
+    }  # fmt: skip
+
+
 def test_another_name_for_the_same_server_is_refused_with_the_way_out(way, fresh_mariadb_url):
     engine = open_engine(fresh_mariadb_url.replace("mariadb:", "mysql:"))
     with pytest.raises(AdoptionBlockedError, match="mariadb://"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ class Steps:
         outside: statements that run after the others, on PostgreSQL outside of a transaction.
         rebuild: on SQLite, lines of ``op.batch_alter_table`` by table.
         irreversible: why there is no way back, or nothing.
+        of_one_row: those of the statements that must change one row, or all is taken back.
     """
 
     slug: str
@@ -57,6 +58,7 @@ class Steps:
     outside: Sequence[str] = ()
     rebuild: dict[tuple[str | None, str], Sequence[str]] = field(default_factory=dict)
     irreversible: str = ""
+    of_one_row: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def apply_migration(engine: Engine, migration: Migration, version_table: str) ->
             f"expected to apply {migration.path.name}, Alembic found: {exc}; apply it as you "
             "apply your other migrations, or name the table of versions"
         ) from exc
+    except RuntimeError as exc:  # it refuses, before anything that is not taken back
+        raise MigrationError(f"the migration {migration.path.name} refuses: {exc}") from exc
     except DatabaseError as exc:
         # What stands outside of the transaction was not taken back.
         halfway = engine.dialect.name == "mariadb" or _AUTOCOMMIT in migration.path.read_text(
@@ -197,15 +201,24 @@ def _render(steps: Steps, revision: str, head: str | None) -> str:
         "depends_on = None",
         "",
         "",
-        "def run(statement: str) -> None:",
+        "def run(statement: str, *, of_one_row: bool = False) -> None:",
         '    as_it_is = {"no_parameters": True}',
-        "    op.get_bind().exec_driver_sql(statement, execution_options=as_it_is)",
+        "    done = op.get_bind().exec_driver_sql(statement, execution_options=as_it_is)",
+        "    if of_one_row and done.rowcount != 1:",
+        "        raise RuntimeError(",
+        '            "expected the table as it was when this was written, found it changed: "',
+        '            "delete this file and write the migration again"',
+        "        )",
         "",
         "",
         "def upgrade() -> None:",
         *_refuse_other_dialect(steps.dialect),
     ]
-    lines += [line for statement in steps.upgrade for line in _execute(statement)]
+    lines += [
+        line
+        for statement in steps.upgrade
+        for line in _execute(statement, of_one_row=statement in steps.of_one_row)
+    ]
     for (schema, table), calls in steps.rebuild.items():
         where = f"{table!r}, schema={schema!r}, recreate='always'"
         lines += [
@@ -249,9 +262,10 @@ def _refuse_other_dialect(dialect: str) -> list[str]:
     ]
 
 
-def _execute(statement: str) -> list[str]:
+def _execute(statement: str, *, of_one_row: bool = False) -> list[str]:
     """A statement as a call; neither colons nor percent signs in it are parameters."""
+    more = ", of_one_row=True" if of_one_row else ""
     if "\n" not in statement:
-        return [f"    run({statement!r})"]
+        return [f"    run({statement!r}{more})"]
     body = [f"        {line!r}" for line in statement.splitlines(keepends=True)]
-    return ["    run(", *body, "    )"]
+    return ["    run(", *body, f"    {more})" if more else "    )"]

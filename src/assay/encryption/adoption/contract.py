@@ -24,6 +24,7 @@ from assay.encryption.adoption.expand import slug
 from assay.encryption.adoption.mariadb_columns import WAIT_SECONDS, alter_table
 from assay.encryption.adoption.names import dialect_called, quoted, schema_prefix, table_name
 from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.sqlite_tables import indexes_over
 from assay.encryption.adoption.triggers import drop_trigger
 
 _SHORTEST = 12
@@ -163,6 +164,8 @@ def _on_sqlite(part: Part, connection: Connection) -> tuple[list[str], _Rebuild]
 
 def _indexes_over(part: Part, connection: Connection) -> list[str]:
     """The quoted names of the indexes that name a column in the clear."""
+    if connection.dialect.name == "sqlite":
+        return [quoted(name, "sqlite") for name, _, _ in indexes_over(part, connection)]
     found = inspect(connection).get_indexes(part.table.name, part.table.schema)
     clear, dialect = set(part.clear_columns), connection.dialect.name
     return [quoted(str(i["name"]), dialect) for i in found if clear & set(i["column_names"])]

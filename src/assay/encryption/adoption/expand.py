@@ -3,8 +3,8 @@
 The migration adds nullable columns, which takes no time; lets the columns in the clear be NULL,
 so that code which only seals can insert; and makes the trigger. On PostgreSQL all of this is one
 transaction that waits at most five seconds for the table, and the indexes are built afterwards
-without locking it. On MariaDB each statement is a transaction, and can be run again. SQLite
-rebuilds the table when a column in the clear is NOT NULL.
+without locking it. On MariaDB each statement is a transaction, and can be run again. On SQLite all
+of it is one, and NOT NULL is taken out of the table's definition.
 
 Example:
     >>> expansion([part], engine.dialect.name, nullable)             # doctest: +SKIP
@@ -33,9 +33,11 @@ from assay.encryption.adoption.names import (
     schema_prefix,
     table_name,
 )
-from assay.encryption.adoption.obstacles import refuse_lossy_rebuild, refuse_obstacles
+from assay.encryption.adoption.obstacles import refuse_obstacles
 from assay.encryption.adoption.partitions import make_partitioned_indexes, partitions
 from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.sqlite_columns import BEGIN_EDITING, END_EDITING
+from assay.encryption.adoption.sqlite_columns import without_not_null as without_not_null_on_sqlite
 from assay.encryption.adoption.triggers import create_trigger, drop_trigger, has_trigger
 
 _EXPAND = "assay_expand"
@@ -113,19 +115,18 @@ def _on_mariadb(part: Part, strict: Sequence[str], connection: Connection) -> St
 
 def _on_sqlite(part: Part, strict: Sequence[str], connection: Connection) -> Steps:
     dialect, table = "sqlite", table_name(part, "sqlite")
-    if strict:
-        refuse_lossy_rebuild(connection, part)
-    upgrade = [f"ALTER TABLE {table} {each}" for each in _additions(part, dialect)]
-    made = [*_make_indexes(part, dialect), *create_trigger(part, dialect)]
-    calls = [f"batch.alter_column({name!r}, nullable=True)" for name in strict]
+    loosened = without_not_null_on_sqlite(part, strict, connection) if strict else []
     return Steps(
         slug=slug(part, _EXPAND),
         title=_title(part),
         dialect=dialect,
-        # A rebuilt table has lost its triggers, so ours is made afterwards.
-        upgrade=upgrade if strict else [*upgrade, *made],
-        outside=made if strict else (),
-        rebuild={(part.table.schema, part.table.name): calls} if strict else {},
+        upgrade=[
+            *(f"ALTER TABLE {table} {each}" for each in _additions(part, dialect)),
+            *([BEGIN_EDITING, *loosened, END_EDITING] if loosened else ()),
+            *_make_indexes(part, dialect),
+            *create_trigger(part, dialect),
+        ],
+        of_one_row=loosened,
         downgrade=[
             *drop_trigger(part, dialect),
             *(f"DROP INDEX {each}" for each in _index_names(part, dialect)),

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Inspector, bindparam, inspect, text
 
 from assay.encryption.adoption.names import quoted, table_name, trigger_name
 from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.sqlite_tables import checks_over, indexes_over
 
 _VIEWS = """
 SELECT DISTINCT r.oid::regclass::text FROM pg_catalog.pg_depend d
@@ -53,24 +54,29 @@ AND d.classid NOT IN ('pg_rewrite'::regclass, 'pg_constraint'::regclass) ORDER B
 """Generated columns, policies, triggers of columns, functions: DROP COLUMN refuses to take them."""
 
 _INDEXES = """
-SELECT 'index' AS kind, c.relname AS name, i.indisunique AS is_unique,
+WITH tables AS (SELECT CAST(:table AS regclass)::oid AS oid, '' AS place
+UNION SELECT relid, ' on ' || relid::text
+FROM pg_catalog.pg_partition_tree(CAST(:table AS regclass)) WHERE relid != CAST(:table AS regclass))
+SELECT 'index' AS kind, c.relname || t.place AS name, i.indisunique AS is_unique,
 pg_catalog.array_agg(a.attname::text) AS columns
-FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE i.indrelid = CAST(:table AS regclass) AND d.refobjid = i.indrelid AND a.attname IN :columns
-GROUP BY 2, 3
+WHERE d.refobjid = i.indrelid AND a.attname IN :columns
+AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid) GROUP BY 2, 3
 UNION ALL
 SELECT CASE k.contype WHEN 'c' THEN 'check constraint' WHEN 'u' THEN 'unique constraint'
-WHEN 'x' THEN 'exclusion constraint' ELSE 'primary key' END, k.conname, k.contype != 'c',
-pg_catalog.array_agg(a.attname::text)
-FROM pg_catalog.pg_constraint k
+WHEN 'x' THEN 'exclusion constraint' ELSE 'primary key' END, k.conname || t.place,
+k.contype != 'c', pg_catalog.array_agg(a.attname::text)
+FROM tables t JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid
 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = k.oid
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE k.conrelid = CAST(:table AS regclass) AND d.refobjid = k.conrelid AND a.attname IN :columns
-AND k.contype IN ('c', 'u', 'x', 'p') GROUP BY 1, 2, 3 ORDER BY 1, 2"""
+WHERE d.refobjid = k.conrelid AND a.attname IN :columns
+AND k.contype IN ('c', 'u', 'x', 'p') AND k.coninhcount = 0 GROUP BY 1, 2, 3 ORDER BY 1, 2"""
 """What goes without a word when a column goes, in whichever way it names it: as a key, beside the
-keys (INCLUDE), in an expression or in a condition. An index of a constraint depends on that."""
+keys (INCLUDE), in an expression or in a condition, and also what a single partition has of its own.
+An index of a constraint depends on that."""
 
 _ON_MARIADB = (
     (
@@ -102,12 +108,14 @@ WHERE table_schema = coalesce(:schema, database())
 UNION ALL
 SELECT 'check constraint', constraint_name, check_clause FROM information_schema.check_constraints
 WHERE table_name = :table AND constraint_schema = coalesce(:schema, database())
+AND check_clause != concat('json_valid(`', constraint_name, '`)')
 UNION ALL
 SELECT 'generated column', column_name, generation_expression FROM information_schema.columns
 WHERE table_name = :table AND table_schema = coalesce(:schema, database())
 AND generation_expression IS NOT NULL
 ORDER BY 1, 2"""
-"""What may name a column: its kind, its name, its text with each name in backticks."""
+"""What may name a column: its kind, its name, its text with each name in backticks. The check that
+MariaDB makes of the type JSON is left out: what a model seals as JSON is nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +155,13 @@ def _indexes(part: Part, inspector: Inspector) -> Iterator[Holder]:
     for constraint in unique:
         named = clear & set(constraint["column_names"])
         if named:
-            name = str(constraint["name"])
+            name = str(constraint["name"] or f"on {', '.join(constraint['column_names'])}")
             yield _index(part, "unique constraint", name, named, unique=True)
 
 
 def _index(part: Part, kind: str, name: str, named: set[Any], *, unique: bool) -> Holder:
+    if kind == "check constraint":
+        return Holder(kind, name, _LOSES_RULE)
     kind = "unique index" if unique and kind == "index" else kind
     lost = unique and not _is_kept_unique(part, named)
     return Holder(kind, name, _LOSES_UNIQUENESS if lost else "")
@@ -173,11 +183,21 @@ _LOSES_UNIQUENESS = (
     "it goes with the column, and without it values can be there twice; declare "
     "Equality(..., unique=True) for the field, or drop it yourself if they may be"
 )
+_LOSES_RULE = (
+    "it goes with the column, and no database checks a sealed value; check it in the model "
+    "(sqlalchemy.orm.validates), and drop the constraint yourself"
+)
 _FOREIGN_KEY = "a sealed value cannot be referred to; refer to the primary key instead"
 _VIEW = "the column cannot be dropped while a view reads it; change or drop the view"
 
 
 _DEPENDENT = "the column cannot be dropped while this depends on it; change or drop it"
+_BLOCKING = {
+    "view": _VIEW,
+    "check constraint": _LOSES_RULE,
+    "generated column": _DEPENDENT,
+}
+"""Why a kind of `_ALL_OF_MARIADB` blocks."""
 _SILENT = (
     "what it does to {column} starts no trigger on MariaDB, so envelopes would go stale; make it "
     "ON UPDATE RESTRICT ON DELETE RESTRICT while the table is on its way"
@@ -245,7 +265,7 @@ def _of_mariadb(part: Part, connection: Connection) -> Iterator[Holder]:
     for kind, name, sql in everything:
         names_table = kind != "view" or quoted(part.table.name, "mariadb") in sql
         if names_table and any(quoted(column, "mariadb") in sql for column in clear):
-            yield Holder(kind, name, _VIEW if kind == "view" else _DEPENDENT)
+            yield Holder(kind, name, _BLOCKING[kind])
     yield from silent_on_mariadb(part, inspect(connection))
 
 
@@ -263,7 +283,11 @@ def silent_on_mariadb(part: Part, inspector: Inspector) -> Iterator[Holder]:
 
 
 def _of_sqlite(part: Part, connection: Connection) -> Iterator[Holder]:
-    yield from _indexes(part, inspect(connection))
+    for name, named, unique in indexes_over(part, connection):
+        yield _index(part, "index", name, named, unique=unique)
+    yield from (h for h in _indexes(part, inspect(connection)) if h.kind == "unique constraint")
+    for name in checks_over(part, connection):
+        yield Holder("check constraint", name, _LOSES_RULE)
     asked = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')"
     for kind, name, table, sql in connection.execute(text(asked)):
         if kind == "view" and part.table.name.casefold() in str(sql).casefold():

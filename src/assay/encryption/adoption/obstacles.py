@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
+from assay.database.failures import named_errors
 from assay.encryption.adoption.errors import AdoptionBlockedError
 from assay.encryption.adoption.holders import holders, silent_on_mariadb
 from assay.encryption.adoption.names import table_name, trigger_name
@@ -20,6 +21,10 @@ from assay.encryption.adoption.partitions import columns_missing_in_unique
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.sqlite_tables import lost_by_rebuild
 
+_ROW_SECURITY = (
+    "SELECT 1 WHERE pg_catalog.row_security_active(CAST(:table AS regclass))",
+    "row-level security, which hides rows from this role; use a role with BYPASSRLS",
+)
 _ON_POSTGRESQL = (
     (
         "SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhparent "
@@ -27,10 +32,7 @@ _ON_POSTGRESQL = (
         "tables that inherit from it, in which no trigger watches; make them partitions or tables "
         "of their own",
     ),
-    (
-        "SELECT 1 WHERE pg_catalog.row_security_active(CAST(:table AS regclass))",
-        "row-level security, which hides rows from this role; use a role with BYPASSRLS",
-    ),
+    _ROW_SECURITY,
     (
         "SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = CAST(:table AS regclass) "
         "AND NOT tgisinternal AND tgtype & 19 = 19 AND tgname > CAST(:ours AS name) LIMIT 1",
@@ -51,6 +53,23 @@ def refuse_obstacles(connection: Connection, part: Part) -> None:
         raise AdoptionBlockedError(
             f"expected a table {part.name} that can be sealed as it is, found {found}"
         )
+
+
+def refuse_hidden_rows(engine: Engine, part: Part) -> None:
+    """Refuse to go through the rows of a table of which this role does not see all.
+
+    Raises:
+        AdoptionBlockedError: row-level security is in force, with the way out.
+        DatabaseError: the database does not answer.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    asked, found = _ROW_SECURITY
+    given = {"table": table_name(part, "postgresql")}
+    with named_errors(f"look at {part.name}"), engine.connect() as connection:
+        hidden = connection.execute(text(asked), given).first()
+    if hidden:
+        raise AdoptionBlockedError(f"expected to see every row of {part.name}, found {found}")
 
 
 def refuse_dependents(connection: Connection, part: Part) -> None:

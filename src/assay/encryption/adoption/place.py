@@ -3,11 +3,13 @@
 A place is told by the database itself and by its address, and both must be the same: two servers
 behind one name differ in what they tell of themselves, a copy of a whole server in its address.
 
-- PostgreSQL: the cluster's system identifier, the database's oid, the table's oid.
+- PostgreSQL: the cluster's system identifier, the database's oid, the table's oid. For a role that
+  may not call ``pg_control_system()`` the moment when the server was started stands for the first:
+  no two servers share it, and what is kept of a place ends with a restart.
 - MariaDB: the server's uid, id, host name, port and folder of data; the database's name.
 - SQLite: the file's path, device and number, which a file that is put in its place does not share.
 
-Sources: https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-CONTROL,
+Sources: https://www.postgresql.org/docs/current/functions-info.html (control data, server start),
 https://mariadb.com/kb/en/server-system-variables/#server_uid
 
 Example:
@@ -29,9 +31,13 @@ from assay.database.failures import named_errors
 from assay.encryption.adoption.names import dialect_called, table_name
 from assay.encryption.adoption.parts import Part
 
-_ON_POSTGRESQL = text(
-    "SELECT system_identifier::text, d.oid::text, to_regclass(:table)::oid::text "
-    "FROM pg_catalog.pg_control_system(), pg_catalog.pg_database d "
+_MAY_ASK = text(
+    "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+)
+_CLUSTER = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
+_STARTED = "SELECT 'started ' || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+_IN_CLUSTER = (
+    "SELECT d.oid::text, to_regclass(:table)::oid::text FROM pg_catalog.pg_database d "
     "WHERE d.datname = pg_catalog.current_database()"
 )
 _ON_MARIADB = text(
@@ -75,8 +81,10 @@ def place_of(part: Part, engine: Engine) -> Place:
 
 
 def _postgresql(part: Part, connection: Connection) -> list[Any]:
+    may_ask = connection.execute(_MAY_ASK).scalar_one()
+    server = connection.execute(text(_CLUSTER if may_ask else _STARTED)).scalar_one()
     given = {"table": table_name(part, "postgresql")}
-    return list(connection.execute(_ON_POSTGRESQL, given).one())
+    return [server, *connection.execute(text(_IN_CLUSTER), given).one()]
 
 
 def _mariadb(part: Part, connection: Connection) -> list[Any]:

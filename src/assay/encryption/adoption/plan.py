@@ -20,6 +20,7 @@ from assay.encryption.adoption.errors import AdoptionBlockedError
 from assay.encryption.adoption.expand import columns_of, expansion
 from assay.encryption.adoption.holders import Holder, holders
 from assay.encryption.adoption.names import dialect_called, table_name
+from assay.encryption.adoption.obstacles import refuse_lossy_rebuild
 from assay.encryption.adoption.parts import Part
 from assay.encryption.adoption.ranges import count
 from assay.encryption.adoption.triggers import has_trigger
@@ -83,13 +84,8 @@ def plan(part: Part, engine: Engine) -> Plan:
         there = set(columns_of(connection, part))
         rows = count(engine, part)
         expanded = {str(column.name) for column in part.sealed_columns} <= there
-        blockers: list[str] = []
         complete = expanded and has_trigger(connection, part)
-        if part.plaintext and not complete:
-            try:
-                expansion(part, connection)
-            except AdoptionBlockedError as exc:
-                blockers.append(str(exc))
+        blockers = _obstacles(part, connection, there, complete=complete)
         held = holders(part, connection)
         size = _table_bytes(part, connection)
         added = _added_bytes(part, connection, rows) if part.plaintext and not blockers else 0
@@ -112,6 +108,22 @@ def plan(part: Part, engine: Engine) -> Plan:
         holders=tuple(held),
         blockers=tuple(blockers),
     )
+
+
+def _obstacles(part: Part, connection: Connection, there: set[str], *, complete: bool) -> list[str]:
+    """Why the table cannot be prepared as it is, or not be stripped of its plaintext later."""
+    refused = []
+    try:
+        if part.plaintext and not complete:
+            expansion(part, connection)
+    except AdoptionBlockedError as exc:
+        refused.append(str(exc))
+    try:
+        if set(part.clear_columns) & there:
+            refuse_lossy_rebuild(connection, part)
+    except AdoptionBlockedError as exc:
+        refused.append(str(exc))
+    return refused
 
 
 def _stage(part: Part, there: set[str], *, complete: bool, unsealed: int) -> Stage:

@@ -1,4 +1,4 @@
-"""What SQLite tells of a table only by its CREATE statement, and a rebuild would therefore lose.
+"""What SQLite tells of a table only by its CREATE statements: checks, expressions, collations.
 
 Example:
     >>> lost_by_rebuild(part, connection)                          # doctest: +SKIP
@@ -7,19 +7,20 @@ Example:
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect
 
-from assay.encryption.adoption.names import schema_prefix
 from assay.encryption.adoption.parts import Part
-
-_TOKEN = re.compile(
-    r"""(?:--[^\n]*|/\*.*?\*/|\s+)|('(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|\w+|.)""",
-    re.DOTALL,
+from assay.encryption.adoption.sqlite_definitions import (
+    Definition,
+    definitions,
+    names_in,
+    tokens,
+    told,
 )
+
 _WORDS = {
     "COLLATE": "a collation",
     "AUTOINCREMENT": "AUTOINCREMENT",
@@ -31,66 +32,59 @@ _WORDS = {
 
 
 def lost_by_rebuild(part: Part, connection: Connection) -> list[str]:
-    """What a part's table would lose, apart from what its columns in the clear have."""
-    master = f"{schema_prefix(part, 'sqlite')}sqlite_master"
-    asked = f"SELECT type, name, sql FROM {master} WHERE tbl_name = :table AND sql IS NOT NULL"  # noqa: S608 - a quoted name
-    clear = {name.casefold() for name in part.clear_columns}
+    """What a table would lose when SQLAlchemy rebuilds it, apart from what goes anyway."""
+    place = part.table.name, part.table.schema
+    # The columns of the model's other groups go as well, if not in the same step.
+    fields = [field for group in part.model.own_groups.values() for field in group.fields]
+    going = [name for field in fields for name in (field.plaintext, field.retired) if name]
+    clear = {name.casefold() for name in (*part.clear_columns, *going)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of indexes that are not told: those are looked for here
-        told = {str(i["name"]) for i in inspect(connection).get_indexes(*_place(part))}
-    checks = {str(c["name"]) for c in inspect(connection).get_check_constraints(*_place(part))}
+        known = {str(i["name"]) for i in inspect(connection).get_indexes(*place)}
+    checks = {str(c["name"]) for c in inspect(connection).get_check_constraints(*place)}
     found: list[str] = []
-    for kind, name, sql in connection.execute(text(asked), {"table": part.table.name}):
-        tokens = _tokens(str(sql))
-        if kind == "table":
-            for definition in _definitions(tokens):
-                if _bare(definition[0]).casefold() not in clear:
-                    found += _lost(definition, checks)
-            continue
-        goes = clear & {_bare(each).casefold() for each in tokens}  # with its column
-        untold = name not in told or "COLLATE" in map(str.upper, tokens)
-        if kind == "index" and untold and not goes:
+    for _, sql in told(part, connection, "table"):
+        for definition in definitions(tokens(sql)):
+            if definition.name.casefold() not in clear:
+                found += _lost(definition, checks)
+    for name, sql in told(part, connection, "index"):
+        pieces = tokens(sql)
+        untold = name not in known or "COLLATE" in (each.word for each in pieces)
+        if untold and not clear & names_in(pieces):  # with its column it goes
             found.append(f"the index {name} over an expression or with a collation")
     return list(dict.fromkeys(found))
 
 
-def _place(part: Part) -> tuple[str, str | None]:
-    return part.table.name, part.table.schema
+def indexes_over(part: Part, connection: Connection) -> Iterator[tuple[str, set[str], bool]]:
+    """The indexes that name a part's columns in the clear, be it in an expression or a condition.
+
+    Yields:
+        name, which of those columns, and whether it is unique; indexes of constraints are left out.
+    """
+    clear = {name.casefold(): name for name in part.clear_columns}
+    for name, sql in told(part, connection, "index"):
+        pieces = tokens(sql)
+        covers = next(at for at, each in enumerate(pieces) if each.text == "(")
+        named = {clear[each] for each in names_in(pieces[covers:]) & clear.keys()}
+        if named:
+            yield name, named, pieces[1].word == "UNIQUE"
 
 
-def _tokens(sql: str) -> list[str]:
-    return [each for each in _TOKEN.findall(sql) if each]
+def checks_over(part: Part, connection: Connection) -> Iterator[str]:
+    """The names of the check constraints that name a part's columns in the clear."""
+    clear = {name.casefold() for name in part.clear_columns}
+    for _, sql in told(part, connection, "table"):
+        for definition in definitions(tokens(sql)):
+            for name, names in definition.checks():
+                if names & clear:
+                    yield name or f"on {definition.name}"
 
 
-def _bare(token: str) -> str:
-    """A name without its quotes."""
-    return token[1:-1] if token[0] in "\"'`[" else token
-
-
-def _definitions(tokens: list[str]) -> Iterator[list[str]]:
-    """The columns and constraints of a CREATE TABLE; what stands in brackets is left out."""
-    depth, definition = 0, list[str]()
-    for piece in tokens:
-        depth -= piece == ")"
-        if depth == 0 and piece == ")":
-            break
-        if depth == 1 and piece == ",":
-            yield definition
-            definition = []
-        elif depth == 1:
-            definition.append(piece)
-        depth += piece == "("
-    if definition:
-        yield definition
-
-
-def _lost(definition: list[str], checks: set[str]) -> Iterator[str]:
-    upper = ["", "", *(each.upper() for each in definition)]
-    for token in definition[1:]:
-        what = _WORDS.get(token.upper())
+def _lost(definition: Definition, checks: set[str]) -> Iterator[str]:
+    for token in definition.outside[1:]:
+        what = _WORDS.get(token.word)
         if what:
-            yield f"{what} on {_bare(definition[0])}"
-    for at, token in enumerate(definition):
-        named = upper[at] == "CONSTRAINT" and _bare(definition[at - 1]) in checks
-        if token.upper() == "CHECK" and not named:
-            yield f"a check constraint without a name on {_bare(definition[0])}"
+            yield f"{what} on {definition.name}"
+    for name, _ in definition.checks():
+        if name not in checks:
+            yield f"a check constraint without a name on {definition.name}"

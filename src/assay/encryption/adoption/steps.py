@@ -30,7 +30,7 @@ from assay.encryption.adoption.contract import (
 )
 from assay.encryption.adoption.expand import expansion, slug
 from assay.encryption.adoption.names import file_word
-from assay.encryption.adoption.obstacles import refuse_dependents
+from assay.encryption.adoption.obstacles import refuse_dependents, refuse_hidden_rows
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
 from assay.encryption.adoption.place import place_of
 from assay.encryption.adoption.plan import Plan, plan
@@ -175,10 +175,12 @@ def run_verify(adoption: Adoption, crew: Crew, tables: Sequence[str]) -> list[Ve
 
     Raises:
         NothingToAdoptError: there is no part in transition.
+        AdoptionBlockedError: row-level security hides rows from this role.
         DatabaseError, assay.keys.KeysError: no database, or no keys: nothing can be told.
     """
     reports = []
     for part in parts_in_transition(adoption.store.base, tables):
+        refuse_hidden_rows(adoption.store.engine, part)
         record = adoption.file(part, "verified.json")
         with kept_in(record):
             record.unlink(missing_ok=True)
@@ -205,9 +207,12 @@ def run_rekey(
 
     Raises:
         NothingToAdoptError, LockHeldError: see there.
+        AdoptionBlockedError: row-level security hides rows from this role; no key was rotated.
         DatabaseError, assay.keys.KeysError: no database, or no keys; what is done stays done.
     """
     parts = all_parts(adoption.store.base, tables)
+    for part in parts:
+        refuse_hidden_rows(adoption.store.engine, part)
     for key_class in rotate:
         rotate_keys(adoption.store.keyring, key_class, ())
     reports = []
@@ -227,7 +232,8 @@ def run_contract(
         NothingToAdoptError: the models do not say that the columns are retired.
         NotVerifiedError: the rows were not compared with their plaintext lately, or a row does
             not open.
-        AdoptionBlockedError: something depends on the columns; nothing was done.
+        AdoptionBlockedError: something depends on the columns, or goes with them, or row-level
+            security hides rows; nothing was done.
         MigrationError, PurgeError: the database refuses; see there what to do.
         StorageUnreachableError: the raw files cannot be searched from here; nothing was done.
     """
@@ -242,6 +248,7 @@ def _contract(
     adoption: Adoption, crew: Crew, versions: Versions, part: Part, terms: Terms
 ) -> ContractReport:
     engine = adoption.store.engine
+    refuse_hidden_rows(engine, part)
     with named_errors("look at the table"), engine.connect() as connection:
         there = clear_columns_there(part, connection)
         if there:

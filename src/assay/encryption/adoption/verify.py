@@ -224,6 +224,9 @@ def _unfit(document: dict[str, object], part: Part, place: Place) -> str:
     if document["format"] != _FORMAT:
         return "one of another release"
     if (document["dialect"], document["place"]) != (place.dialect, place.identity):
-        return "one of another database (or of this one by another address)"
+        return (
+            "one of another database (or of this one by another address, or from before a restart "
+            "by a role that may not call pg_control_system())"
+        )
     fits = document["part"] == part.name and document["columns"] == sorted(part.clear_columns)
     return "" if fits else "one of other columns"

@@ -198,3 +198,23 @@ def test_it_can_be_taken_up_again_after_the_columns_went(expanded, before, after
     again, _ = contract(expanded, after, executor)
     assert again.cleaned
     assert (again.sampled, again.shown_gone) == (0, False)
+
+
+def test_what_names_other_columns_survives_the_rebuild_and_the_rest_goes(
+    expanded, before, after, executor
+):
+    expanded.write("CREATE TABLE journal (id)")
+    expanded.write(
+        "CREATE TRIGGER mine AFTER INSERT ON customers BEGIN INSERT INTO journal VALUES (NEW.id); END"
+    )
+    expanded.write("CREATE INDEX lower_email ON customers (lower(email))")
+    expanded.write("CREATE INDEX with_notes ON customers (label) WHERE notes IS NOT NULL")
+    expanded.write("CREATE INDEX labels ON customers (label) WHERE label > 'm'")
+    seal_all(expanded, before, executor)
+    contract(expanded, after, executor)
+    made = expanded.read("SELECT name FROM sqlite_master WHERE tbl_name = 'customers'")
+    names = {name for (name,) in made if not name.startswith(("sqlite_", "ix_"))}
+    assert names == {"customers", "labels", "mine"}
+    with expanded.sessions.begin() as session:
+        session.add(Customer(tenant="north", email="new@x"))
+    assert expanded.read("SELECT count(*) FROM journal") == [(31,)]
