@@ -45,6 +45,7 @@ def declare(sender: Any, mixin: type) -> None:
     use_sealed_managers(sender)
     _refuse_options(sender, {field.name for field in fields})
     if meta.proxy:
+        _refuse_more_fields(sender, fields)
         guard_natural_key(sender)
         return
     _refuse_shape(sender, mixin)
@@ -90,11 +91,6 @@ def declare(sender: Any, mixin: type) -> None:
 
 
 def _refuse_shape(cls: Any, mixin: type) -> None:
-    if not issubclass(cls, mixin):
-        raise DeclarationError(
-            f"expected {cls.__name__} to be Sealed, found sealed fields without it; write "
-            f"class {cls.__name__}(Sealed, models.Model)"
-        )
     if cls.__mro__.index(mixin) > cls.__mro__.index(models.Model):
         raise DeclarationError(
             f"expected Sealed to stand before models.Model in {cls.__name__}, found it behind; "
@@ -113,6 +109,15 @@ def _refuse_shape(cls: Any, mixin: type) -> None:
             f"expected {cls.__name__} to leave the name {twice!r} to a sealed column, found a "
             "field of that name; rename it"
         )
+
+
+def _refuse_more_fields(proxy: Any, fields: list[Any]) -> None:
+    for field in fields:
+        if field.name not in proxy.__sealed__.fields:
+            raise DeclarationError(
+                f"expected the sealed fields of {proxy.__name__} in the model that has the table, "
+                f"found {field.name!r} in its proxy; declare it there"
+            )
 
 
 def _refuse_options(cls: Any, sealed: set[str]) -> None:

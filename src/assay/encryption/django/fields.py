@@ -23,22 +23,18 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models.expressions import Col
 from django.utils.timezone import is_naive
 
 from assay.encryption.bucket_index import Buckets
-from assay.encryption.concealment import concealed, forget_variables
+from assay.encryption.django.attributes import SealedAttribute
 from assay.encryption.django.columns import EnvelopeField, IndexField, NgramsField, VersionField
-from assay.encryption.django.contents import UNSET, Contents
-from assay.encryption.django.declared import SealedModel, envelope_column, version_column
+from assay.encryption.django.declared import envelope_column, version_column
 from assay.encryption.django.errors import (
     DeclarationError,
-    MissingFieldError,
     SealedExpressionError,
     SealedValueError,
 )
-from assay.encryption.django.lookups import lookup_of
-from assay.encryption.django.sealing import declared_by, open_group
+from assay.encryption.django.lookups import SealedCol, lookup_of
 from assay.encryption.frozen import freeze
 from assay.encryption.index_kinds import Equality, Prefix
 from assay.encryption.ngram_index import Ngram
@@ -97,6 +93,8 @@ def sealed(
     indexes = () if index is None else (index,) if isinstance(index, IndexKind) else tuple(index)
     kinds = next((kinds for cls, kinds in _KINDS if isinstance(field, cls)), None)
     name = type(field).__name__
+    if isinstance(field, SealedFieldMixin):
+        raise DeclarationError(f"expected a field that is not sealed, found {name} sealed twice")
     if kinds is None or isinstance(field, models.AutoField | models.BigAutoField):
         raise DeclarationError(
             "expected a field of text, numbers, truth values, dates, times, UUID, bytes or JSON to "
@@ -143,23 +141,6 @@ def _sealed_class(cls: Any) -> type:
     return type(f"Sealed{cls.__name__}", (SealedFieldMixin, cls), {"__module__": cls.__module__})
 
 
-class SealedCol(Col):
-    """A sealed field within a query. It has lookups, and no SQL: there is no column."""
-
-    def as_sql(self, compiler: Any, connection: Any) -> NoReturn:  # noqa: ARG002 - Django's signature
-        """Refuse.
-
-        Raises:
-            SealedExpressionError: always.
-        """
-        raise SealedExpressionError(
-            f"expected a comparison that the index of {self.target.name!r} answers, found the "
-            "sealed field itself in values(), order_by(), annotate(), aggregate(), distinct(), F() "
-            "or an expression; read it from instances (only() loads no more than it needs) and "
-            "sort or count in Python"
-        )
-
-
 class SealedFieldMixin:
     """What makes one of Django's fields a sealed one; see `sealed`.
 
@@ -183,6 +164,7 @@ class SealedFieldMixin:
 
     def contribute_to_class(self, cls: Any, name: str, private_only: bool = False) -> None:  # noqa: ARG002 - Django's signature
         """Become a field of a model, and give the model the columns that this field needs."""
+        _refuse_class(cls, name)
         super().contribute_to_class(cls, name, private_only=True)  # type: ignore[misc]  # Django's
         setattr(cls, name, SealedAttribute(self, envelope_column(self.sealed_group)))
         if cls._meta.abstract or cls._meta.proxy:
@@ -279,15 +261,38 @@ class SealedFieldMixin:
             f"it in {lookup_name!r}; select by other fields, and compare in Python"
         )
 
-    def get_db_prep_save(self, value: Any, connection: Any) -> NoReturn:  # noqa: ARG002 - Django's
-        """Refuse: the value has no column to be written to.
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> NoReturn:  # noqa: ARG002 - Django's
+        """Refuse: the value has no column to be compared with or written to.
 
         Raises:
             SealedExpressionError: always.
         """
         raise SealedExpressionError(
-            f"expected the sealed field {self.name!r} to be assigned to instances, found it in an "
-            "UPDATE; assign it and save each instance"
+            f"expected the sealed field {self.name!r} to be assigned to instances, found it taken "
+            "for a column: in an UPDATE, as an output_field or within another field; assign it and "
+            "save each instance"
+        )
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> NoReturn:
+        """Refuse, as above.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        self.get_db_prep_value(value, connection)
+
+
+def _refuse_class(cls: Any, name: str) -> None:
+    """Refuse a class that cannot have sealed fields, or no more of them."""
+    if not cls._meta.abstract and not hasattr(cls, "__sealed__"):
+        raise DeclarationError(
+            f"expected {cls.__name__} to be Sealed, found sealed fields without it; write "
+            f"class {cls.__name__}(Sealed, models.Model)"
+        )
+    if vars(cls).get("__sealed__") is not None:
+        raise DeclarationError(
+            f"expected the sealed fields of {cls.__name__} in its class, found {name!r} added "
+            "to it later; declare it there"
         )
 
 
@@ -298,92 +303,6 @@ def _unseen(error: Any, value: Any) -> ValidationError:
         for name, given in (error.params or {}).items()
     }
     return ValidationError(error.message, error.code, shown)
-
-
-class SealedAttribute:
-    """The descriptor of a sealed field: opens the envelope on first access.
-
-    Args:
-        field: the field.
-        column: the column of its group's envelope.
-    """
-
-    __slots__ = ("_column", "_name", "field")
-
-    def __init__(self, field: Any, column: str) -> None:
-        self.field = field
-        self._column = column
-        self._name = field.name
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        """The field's value.
-
-        Raises:
-            EnvelopeError: the row's envelope does not open; see its leaves.
-            MappingError: see its leaves.
-        """
-        if instance is None:
-            return self
-        contents = instance.__dict__.get(self._column)
-        if type(contents) is Contents:
-            value = contents.fields.get(self._name, UNSET)
-            if value is not UNSET:
-                return value
-        return self._read(instance)
-
-    @concealed
-    def _read(self, instance: Any) -> object:
-        declared = declared_by(instance)
-        contents = open_group(instance, declared, declared.columns[self._column])
-        value = contents.fields.get(self._name, UNSET)
-        if value is not UNSET:
-            return value
-        field = self.field
-        if contents.envelope is None and contents.replaces is UNSET:
-            value = contents.fields[self._name] = field.get_default()
-            return value
-        if not field.null and not field.has_default():
-            raise MissingFieldError(
-                f"expected the field {self._name!r} in the row's envelope, found none: the row was "
-                "sealed before the model had this field; assign it, give it a default, or declare "
-                "it with null=True"
-            )
-        return field.get_default()
-
-    def __set__(self, instance: Any, value: object) -> None:
-        """Assign the field; it is sealed when the instance is saved.
-
-        Raises:
-            EnvelopeError: the row's present envelope does not open; its other fields would be
-                lost.
-        """
-        try:
-            held, name = instance.__dict__, self._name
-            contents = held.get(self._column)
-            if type(contents) is not Contents:
-                contents = self._present(instance)
-            fields = contents.fields
-            if contents.envelope is not None and name in fields:
-                before = fields[name]
-                if before is value or (type(before) is type(value) and before == value):
-                    return
-            held[self._column] = contents.assign(name, value)
-        except Exception as exc:
-            forget_variables(exc)
-            value = contents = fields = None
-            raise
-
-    def _present(self, instance: Any) -> Contents:
-        """The contents of a stored row; of one from before the model was sealed there are none."""
-        declared: SealedModel = declared_by(instance)
-        adding = instance._state.adding
-        if not adding and getattr(instance, self._column) is None:
-            return Contents({}, None, None)
-        return open_group(instance, declared, declared.columns[self._column])
-
-    def __delete__(self, instance: Any) -> NoReturn:
-        """Refuse: a field is emptied by assigning None."""
-        raise AttributeError(f"expected an assignment to {self._name!r}, found del; assign None")
 
 
 def _index_field(kind: IndexKind) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NoReturn
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
+from django.db.models.expressions import Col
 from django.db.models.fields.related_lookups import RelatedExact, RelatedIn
 from django.db.models.lookups import Exact, In, Lookup
 
@@ -49,6 +50,9 @@ _OPERATIONS = {
     "gte": "ge",
     "range": "between",
 }
+_ENDS = 2
+"""How many a range has."""
+
 _FOLDING = ("iexact", "istartswith", "icontains")
 
 
@@ -96,8 +100,34 @@ def _answered(kind: Any) -> tuple[str, ...]:
     return names.get(type(kind).__name__, ("lt", "le", "gt", "ge", "between"))
 
 
+class SealedCol(Col):
+    """A sealed field within a query. It has lookups, and no SQL: there is no column."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> NoReturn:  # noqa: ARG002 - Django's signature
+        """Refuse.
+
+        Raises:
+            SealedExpressionError: always.
+        """
+        raise SealedExpressionError(
+            f"expected a comparison that the index of {self.target.name!r} answers, found the "
+            "sealed field itself in values(), order_by(), annotate(), aggregate(), distinct(), F() "
+            "or an expression; read it from instances (only() loads no more than it needs) and "
+            "sort or count in Python"
+        )
+
+
 class _OfSealed(Lookup):
     """What the comparisons of sealed fields have in common: their values are not shown."""
+
+    def __init__(self, lhs: Any, rhs: Any) -> None:
+        if not isinstance(lhs, SealedCol):
+            raise SealedExpressionError(
+                f"expected the sealed field {lhs.output_field.name!r} itself to be compared, found "
+                f"it within {type(lhs).__name__}, which the database cannot compute; compare the "
+                "fields one by one, joined by Q, or compare in Python"
+            )
+        super().__init__(lhs, rhs)
 
     def get_prep_lookup(self) -> Any:
         """The operand as it was given; no conversion for a column."""
@@ -175,9 +205,13 @@ class SealedLookup(_OfSealed):
                 "with a list of them for in and range, found an expression, a query or something "
                 "else; fetch the values first"
             )
+        if self.operation == "between" and len(operands) != _ENDS:
+            raise SealedExpressionError(
+                f"expected two values for the range of {field.name!r}, found {len(operands)}"
+            )
         values = tuple(field.accept(each) for each in operands if each is not None)
         columns = self.kind.columns("", field.name)
-        if not values:
+        if not values or (self.operation == "between" and len(values) < _ENDS):
             self.search = Search(next(iter(columns)), ())
             return given
         found = self.kind.search(field.name, self.operation, values)

@@ -140,7 +140,7 @@ class SealedQuerySet(models.QuerySet):
                 "expected the names of fields in values() of a sealed model, found none, which "
                 f"would give envelopes out; name fields in the clear, or {way_out}"
             )
-        top = {str(name) for name in fields if isinstance(name, str)}
+        top = {name.partition("__")[0] for name in fields if isinstance(name, str)}
         declared = self._declared()
         for name in sorted(top):
             if name in declared.fields:

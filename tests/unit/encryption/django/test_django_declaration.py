@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
 from django.test.utils import isolate_apps
@@ -15,6 +15,7 @@ from assay.encryption.django import (
     Equality,
     Ngram,
     Sealed,
+    SealedExpressionError,
     SealedManager,
     SealedQuerySet,
     casefold,
@@ -208,3 +209,40 @@ def test_managers_of_ones_own():
     assert made._default_manager is made._meta.managers_map["objects"]
     base = make("Other", kept=Kept(), meta={"base_manager_name": "kept"})._base_manager
     assert type(base) is Kept
+
+
+def test_a_proxy_has_no_sealed_fields_of_its_own():
+    parent = make()
+    for group in ("default", "other"):
+        meta = type("Meta", (), {"app_label": "letters", "proxy": True})
+        more = sealed(models.TextField(), group=group)
+        with pytest.raises(DeclarationError, match="'more'"):
+            type("Proxy", (parent,), {"__module__": __name__, "Meta": meta, "more": more})
+
+
+def test_a_class_that_was_made_gets_no_more_sealed_fields():
+    made = make()
+    with pytest.raises(DeclarationError, match="'more'"):
+        made.add_to_class("more", sealed(models.TextField()))
+    plain = type("Plain", (models.Model,), {"__module__": __name__, "Meta": _meta()})
+    with pytest.raises(DeclarationError, match="Sealed"):
+        plain.add_to_class("more", sealed(models.TextField()))
+
+
+def _meta():
+    return type("Meta", (), {"app_label": "letters"})
+
+
+def test_a_field_is_sealed_once():
+    with pytest.raises(DeclarationError, match="sealed twice"):
+        sealed(sealed(models.TextField()))
+
+
+def test_a_sealed_field_is_no_part_of_another(keyring):
+    from django.contrib.postgres.fields import ArrayField
+
+    many = ArrayField(sealed(models.TextField()))
+    with pytest.raises(SealedExpressionError, match="column"):
+        many.get_db_prep_save(["quartz"], connection)
+    with pytest.raises(DeclarationError):
+        sealed(ArrayField(models.TextField()))

@@ -5,9 +5,26 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from django.apps import apps
 from django.db import connection
-from django.db.models import Case, Count, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Upper
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    Exists,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+    Window,
+)
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Coalesce, Concat, JSONObject, Upper
+from django.db.models.lookups import Exact
 from django.test.utils import CaptureQueriesContext
 
 from assay.encryption import BlindIndexError
@@ -176,6 +193,26 @@ def test_raw_queries_open_too(customers):
         lambda c: c.filter(email=Upper(Value("a"))),
         lambda c: c.filter(label=F("email")),
         lambda c: c.filter(label=Subquery(c.filter(label=OuterRef("email")).values("label"))),
+        lambda c: c.alias(either=Coalesce("email", "label")).filter(either="x"),
+        lambda c: c.alias(text=Cast("email", CharField())).filter(text="x"),
+        lambda c: c.alias(text=Concat("email", "email")).exclude(text="x"),
+        lambda c: c.alias(e=Case(When(label="", then="email"), default="email")).filter(e="x"),
+        lambda c: c.filter(Exact(F("email"), "x")),
+        lambda c: c.filter(Exists(c.filter(email=OuterRef("label")))),
+        lambda c: c.annotate(x=Value("x", output_field=c.model._meta.get_field("email"))),
+        lambda c: c.values("extra__colour"),
+        lambda c: c.values_list("extra__colour", flat=True),
+        lambda c: c.annotate(x=KT("extra__colour")),
+        lambda c: c.annotate(x=JSONObject(email="email")),
+        lambda c: c.annotate(x=Window(Max("age"))),
+        lambda c: c.annotate(dear=Case(When(extra__colour="red", then=Value(1)))),
+        lambda c: c.filter(label="x").union(c.filter(label="y")).values("email"),
+        lambda c: c.extra(order_by=["-email"]),
+        lambda c: c.order_by(F("email").desc(nulls_last=True)),
+        lambda _: apps.get_model("sealed_shop", "Everything").objects.dates("day", "year"),
+        lambda c: [c.earliest("-email")],
+        lambda c: [c.update(label=Subquery(c.values("email")[:1]))],
+        lambda c: [c.update(label=Value("x", output_field=c.model._meta.get_field("email")))],
         lambda c: c.order_by("email"),
         lambda c: c.order_by("-age"),
         lambda c: c.values("email"),
@@ -317,3 +354,14 @@ def test_what_is_too_short_to_search_for(items):
         items.filter(title__startswith="q")
     with pytest.raises(BlindIndexError):
         items.filter(title__contains="ck")
+
+
+@pytest.mark.parametrize("given", [(1,), (1, 5, 10), []])
+def test_a_range_has_two_ends(items, given):
+    with pytest.raises(SealedExpressionError, match="two"):
+        matching(items.filter(price__range=given))
+
+
+def test_a_range_without_an_end_holds_nothing(items):
+    assert matching(items.filter(price__range=(None, 10))) == []
+    assert matching(items.filter(price__range=(1, None))) == []
