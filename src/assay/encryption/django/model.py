@@ -35,6 +35,7 @@ from assay.encryption.django.sealing import (
     end_writing,
     is_elsewhere,
     place_now,
+    seal_anew,
 )
 from assay.encryption.django.uniqueness import refuse_duplicates, taken
 
@@ -101,41 +102,6 @@ class Sealed:
                 held[AT] = place_now(new, declared)
         return new
 
-    def save(self, *args: Any, **options: Any) -> None:
-        """As Django's; ``update_fields`` may name sealed fields.
-
-        Raises:
-            StaleEnvelopeError: somebody else has changed the row's sealed fields since it was read.
-            MappingError: see its leaves.
-            assay.keys.KeysError: there is no data key to be had.
-        """
-        names = options.get("update_fields")
-        declared = type(self).__sealed__
-        if names is not None and declared is not None:
-            options["update_fields"] = self._columns_of(declared, names)
-        super().save(*args, **options)  # type: ignore[misc]  # of the model
-
-    save.alters_data = True  # type: ignore[attr-defined]  # Django's mark for templates
-
-    def _columns_of(self, declared: SealedModel, names: Any) -> set[str]:
-        columns = set()
-        given = {names} if isinstance(names, str) else set(names)
-        for name in given:
-            if name not in declared.fields:
-                columns.add(name)
-                continue
-            group = declared.group_of(name)
-            contents = changed(self, group)
-            others = set() if contents is None else contents.assigned - given
-            if others and contents is not None and contents.replaces is not UNSET:
-                raise SealedExpressionError(
-                    f"expected update_fields to name all assigned fields of the group "
-                    f"{group.name!r}, which are sealed together, found {', '.join(sorted(others))} "
-                    "left out; name them too"
-                )
-            columns |= set(declared.columns_of(group))
-        return columns
-
     def refresh_from_db(self, using: Any = None, fields: Any = None, **options: Any) -> None:
         """As Django's; ``fields`` may name sealed fields, whose whole group is read anew."""
         declared = type(self).__sealed__
@@ -183,7 +149,7 @@ class Sealed:
         if is_elsewhere(self, using):
             self._load_groups(declared)
         if update_fields:
-            update_fields = self._whole_groups(declared, frozenset(update_fields))
+            update_fields = self._columns_of(declared, frozenset(update_fields))
         updated = super()._save_table(raw, cls, force_insert, force_update, using, update_fields)  # type: ignore[misc]  # of the model
         end_writing(self, declared)
         return bool(updated)
@@ -194,15 +160,29 @@ class Sealed:
             if any(name not in self.__dict__ for name in declared.read_with(group)):
                 self.refresh_from_db(fields=declared.read_with(group))
 
-    def _whole_groups(self, declared: SealedModel, names: frozenset[str]) -> frozenset[str]:
-        """The columns to be written: of a group that has changed its envelope and all its indexes.
+    def _columns_of(self, declared: SealedModel, names: frozenset[str]) -> frozenset[str]:
+        """What is written of the fields that ``update_fields`` names: whole groups.
 
-        Django leaves out what was not loaded, as the index of a field that `only` has named.
+        Of a group that has changed its envelope and all its indexes, for Django leaves out what was
+        not loaded, as the index of a field that `only` has named. A group of which a sealed field
+        is named is sealed anew if nothing was assigned: under the newest keys, with all indexes.
         """
         for group in declared.groups.values():
             columns = declared.columns_of(group)
-            if changed(self, group) is not None and not names.isdisjoint(columns):
-                names |= set(columns)
+            named = names.intersection(group.fields)
+            if named and group.column not in names:  # else it is Django that names all there are
+                seal_anew(self, declared, group)
+            contents = changed(self, group)
+            if contents is None or names.isdisjoint([*columns, *named]):
+                continue
+            others = contents.assigned - names
+            if named and others and contents.replaces is not UNSET:
+                raise SealedExpressionError(
+                    f"expected update_fields to name all assigned fields of the group "
+                    f"{group.name!r}, which are sealed together, found {', '.join(sorted(others))} "
+                    "left out; name them too"
+                )
+            names |= set(columns)
         return names
 
     def _do_update(  # noqa: PLR0913, PLR0917 - Django's signature

@@ -192,6 +192,13 @@ class _SealedOptions(Options):
         manager.name, manager.model, manager.auto_created = found.name, self.model, True
         return manager
 
+    @cached_property
+    def _non_pk_concrete_field_names(self) -> frozenset[str]:
+        """As Django's, and the sealed fields: ``update_fields`` may name them."""
+        declared = getattr(self.model, "__sealed__", None)
+        names: frozenset[str] = super()._non_pk_concrete_field_names
+        return names if declared is None else names.union(declared.fields)
+
 
 def use_sealed_managers(cls: Any, *, derive: bool = False) -> None:
     """Let all managers of a sealed model be sealed ones.

@@ -171,6 +171,21 @@ def changed(instance: Any, group: SealedGroup) -> Contents | None:
     return contents if type(contents) is Contents and contents.envelope is None else None
 
 
+def seal_anew(instance: Any, declared: SealedModel, group: SealedGroup) -> None:
+    """Let a group be sealed when its instance is saved, also when nothing of it was assigned.
+
+    Raises:
+        EnvelopeError: its present envelope does not open.
+        MappingError: see its leaves.
+        assay.keys.KeysError: the data key is not to be had.
+    """
+    contents = open_group(instance, declared, group)
+    if contents.envelope is not None:
+        fields = dict(contents.fields)
+        held = Contents(fields, None, contents.envelope, version=contents.version)
+        instance.__dict__[group.column] = held
+
+
 def sealed_for_writing(instance: Any, column: str, *, add: bool) -> Any:
     """The envelope of a group that is about to be written, or `UNCHANGED`.
 

@@ -7,9 +7,12 @@ import pickle
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Value
+from django.db.models.signals import post_save, pre_save
 
+from assay.core import DataKeyClass
+from assay.encryption import envelope_key_id
 from assay.encryption.django import (
     RowIdChangedError,
     SealedExpressionError,
@@ -161,3 +164,82 @@ def test_copies_and_pickles_of_querysets(customers):
     pickled = pickle.dumps(customers.filter(label=""))
     assert CANARY.encode() not in pickled
     assert [each.email for each in pickle.loads(pickled)] == [CANARY]  # noqa: S301 - of this test
+
+
+@pytest.fixture
+def told(customers):
+    """What the receivers of signals are told of the fields that are written."""
+    heard = []
+
+    def hear(instance, update_fields=None, **_):
+        heard.append(update_fields)
+
+    for signal in (pre_save, post_save):
+        signal.connect(hear, sender=customers.model)
+    yield heard
+    for signal in (pre_save, post_save):
+        signal.disconnect(hear, sender=customers.model)
+
+
+def test_receivers_of_signals_are_told_which_sealed_fields_are_written(customers, told):
+    row = customers.get()
+    row.age = 8
+    row.save(update_fields=["age"])
+    assert told == [{"age"}] * 2
+    customers.update_or_create(label="", defaults={"age": 9})
+    assert "age" in told[2]
+    assert "label" not in told[2]
+    assert customers.get().age == 9
+
+
+@pytest.mark.filterwarnings("ignore:.*positional arguments")
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda row: row.save(False, False, None, ["email"]),
+        lambda row: row.save(update_fields={"email"}),
+        lambda row: row.save_base(update_fields=frozenset({"email"})),
+    ],
+)
+def test_sealed_fields_are_named_in_every_way(customers, save):
+    row = customers.get()
+    row.email = "new@example.com"
+    save(row)
+    assert customers.get(email="new@example.com").email == "new@example.com"
+
+
+def test_what_is_named_is_sealed_anew_under_the_newest_keys(customers, keyring):
+    def stored():
+        return customers.values_list("sealed", "sealed_content", "email_index").get()
+
+    before = stored()
+    customers.get().save()
+    customers.update_or_create(label="", defaults={"email": CANARY})
+    assert stored() == before
+    oldest = keyring.current("north", DataKeyClass.ROWS).key_id
+    newest = keyring.rotate("north", DataKeyClass.ROWS).key_id
+    customers.get().save(update_fields=["email"])
+    after = stored()
+    assert [envelope_key_id(bytes(each[0])) for each in (before, after)] == [oldest, newest]
+    assert after[1:] == before[1:]
+    assert customers.get(tenant_id="north", email=CANARY).age == 7
+
+
+def test_an_index_that_came_later_is_filled(customers):
+    row = customers.get()
+    key = row.pk.hex if connection.vendor == "sqlite" else row.pk
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE sealed_shop_customer SET age_index = NULL WHERE id = %s", [key])
+    assert not customers.filter(age=7).exists()
+    for each in customers.all():
+        each.save(update_fields=["age"])
+    assert customers.get(age=7) == row
+
+
+def test_a_row_that_was_changed_meanwhile_is_not_sealed_anew(customers):
+    row, other = customers.get(), customers.get()
+    other.age = 8
+    other.save()
+    with pytest.raises(StaleEnvelopeError):
+        row.save(update_fields=["email"])
+    assert customers.get().age == 8
