@@ -14,6 +14,8 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_post_parameters
 
+from assay.encryption.django.paths import sealed_in
+
 _POPUP = "_popup"
 """What a request of a small window says, whose answer shows the row and is not kept."""
 
@@ -30,8 +32,10 @@ class SealedAdmin:
     def get_sortable_by(self, request: Any) -> Any:
         """As Django's, without the sealed fields."""
         sortable = super().get_sortable_by(request)  # type: ignore[misc]  # of the ModelAdmin
-        declared = getattr(self.model, "__sealed__", None)  # type: ignore[attr-defined]  # as above
-        return [name for name in sortable if declared is None or name not in declared.fields]
+        model: Any = self.model  # type: ignore[attr-defined]  # as above
+        return [
+            each for each in sortable if not isinstance(each, str) or not sealed_in(model, each)
+        ]
 
     def get_changelist(self, request: Any, **options: Any) -> Any:
         """As Django's, which is not sorted by a sealed field whatever the URL asks for."""
@@ -97,8 +101,7 @@ class _UnsortedBySealed:
 
     def get_ordering_field(self, field_name: Any) -> Any:
         found = super().get_ordering_field(field_name)  # type: ignore[misc]  # of the ChangeList
-        declared = getattr(self.model, "__sealed__", None)  # type: ignore[attr-defined]  # as above
-        return None if declared is not None and found in declared.fields else found
+        return None if sealed_in(self.model, found) else found  # type: ignore[attr-defined]  # as above
 
 
 def _nameless(instance: Any) -> Any:

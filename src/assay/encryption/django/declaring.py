@@ -43,7 +43,7 @@ def declare(sender: Any, mixin: type) -> None:
         guard_history(sender)
         return
     use_sealed_managers(sender)
-    _refuse_options(sender, {field.name for field in fields})
+    sender.__sealed_flaws__ = _flaws(sender, {field.name for field in fields})
     if meta.proxy:
         _refuse_more_fields(sender, fields)
         guard_natural_key(sender)
@@ -120,18 +120,18 @@ def _refuse_more_fields(proxy: Any, fields: list[Any]) -> None:
             )
 
 
-def _refuse_options(cls: Any, sealed: set[str]) -> None:
-    for option, name in _named_in_options(cls):
-        if name in sealed:
-            raise DeclarationError(
-                f"expected Meta.{option} of {cls.__name__} without sealed fields, which the "
-                f"database does not see, found {name!r}; leave it out, and for unique values "
-                "declare index=Equality(…, unique=True)"
-            )
+def _flaws(cls: Any, sealed: set[str]) -> tuple[str, ...]:
+    """What options and generated fields name and must not; Django's checks say so, and writing."""
+    return tuple(
+        f"expected {option} of {cls.__name__} without sealed fields, which the database does not "
+        f"see, found {name!r}"
+        for option, name in dict.fromkeys(_named_in_options(cls))
+        if name in sealed
+    )
 
 
 def _named_in_options(cls: Any) -> Iterator[tuple[str, str]]:
-    """Which fields the options of a model name, with the option."""
+    """Which fields the options of a model and its generated fields name, each with where."""
     meta = cls._meta
     latest = meta.get_latest_by or ()
     named: list[tuple[str, Any]] = [("ordering", each) for each in meta.ordering or ()]
@@ -142,6 +142,10 @@ def _named_in_options(cls: Any) -> Iterator[tuple[str, str]]:
             for part in ("fields", "include", "expressions"):
                 named += [(option, given) for given in getattr(each, part, None) or ()]
             named.append((option, getattr(each, "condition", None)))
+    named.append(("order_with_respect_to", getattr(meta.order_with_respect_to, "name", None)))
+    named = [(f"Meta.{option}", given) for option, given in named]
+    generated = [field for field in meta.local_fields if field.generated]
+    named += [(f"the generated field {field.name!r}", field.expression) for field in generated]
     for option, given in named:
         expression = given[0] if isinstance(given, tuple | list) else given  # of an exclusion
         if isinstance(expression, str):

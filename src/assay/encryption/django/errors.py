@@ -41,7 +41,10 @@ class MappingError(EncryptionError):
 
 
 class DeclarationError(MappingError):
-    """A model cannot be sealed as it is declared; raised when the class is made."""
+    """A model cannot be sealed as it is declared.
+
+    Raised when the class is made; for what its options name, when it is written.
+    """
 
 
 class SealedExpressionError(MappingError, FieldError):

@@ -22,6 +22,7 @@ class HistoricalModel:
     """What a sealed model is in a migration, beside what its migrations say."""
 
     __sealed__: ClassVar[None] = None
+    __sealed_flaws__: ClassVar[tuple[str, ...]] = ()
     __sealed_history__: ClassVar[SealedModel]
 
     @classmethod

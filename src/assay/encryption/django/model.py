@@ -17,7 +17,7 @@ from django.db import models, router
 from django.db.models.signals import class_prepared
 
 from assay.encryption.concealment import concealed, forget_variables
-from assay.encryption.django.checks import admin_errors, database_errors
+from assay.encryption.django.checks import admin_errors, database_errors, option_errors
 from assay.encryption.django.contents import UNSET, Contents
 from assay.encryption.django.declared import AT, SealedGroup, SealedModel
 from assay.encryption.django.declaring import declare
@@ -53,6 +53,8 @@ class Sealed:
             of the same row that is put back is refused (`RolledBackEnvelopeError`). Each group gets
             a column ``<envelope>_version``. A table that holds envelopes already cannot get them.
         __sealed__: what was declared, once the class is prepared.
+        __sealed_flaws__: what its options name and must not; nothing is written until they are
+            mended.
 
     Raises:
         DeclarationError: when the class is made and cannot be sealed as it is declared.
@@ -64,6 +66,7 @@ class Sealed:
     __sealed_versions__: ClassVar[bool] = False
     __sealed__: ClassVar[SealedModel | None] = None
     __sealed_history__: ClassVar[SealedModel | None] = None
+    __sealed_flaws__: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         try:
@@ -279,13 +282,17 @@ class Sealed:
     @classmethod
     def check(cls, **options: Any) -> Any:
         """As Django's, of the sealed fields too, of the databases, and of the admin."""
-        errors = super().check(**options)  # type: ignore[misc]  # of the model
         declared = cls.__sealed__
-        if declared is not None:
-            for field in declared.fields.values():
-                errors.extend(field.check(**options))
-            errors.extend(database_errors(cls, options.get("databases")))
-            errors.extend(admin_errors(cls, declared))
+        if declared is None:
+            return super().check(**options)  # type: ignore[misc]  # of the model
+        flaws = option_errors(cls)
+        if cls.__sealed_flaws__:  # Django would ask the sealed fields what they do not answer
+            return flaws
+        errors = [*flaws, *super().check(**options)]  # type: ignore[misc]  # of the model
+        for field in declared.fields.values():
+            errors.extend(field.check(**options))
+        errors.extend(database_errors(cls, options.get("databases")))
+        errors.extend(admin_errors(cls))
         return errors
 
 

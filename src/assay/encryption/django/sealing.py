@@ -19,6 +19,7 @@ from assay.encryption.django.binding import keys_of
 from assay.encryption.django.contents import Contents, SealedEnvelope, SealedVersion
 from assay.encryption.django.declared import AFTER_THE_MIGRATION, AT, SealedGroup, SealedModel
 from assay.encryption.django.errors import (
+    DeclarationError,
     OwnerChangedError,
     RowIdChangedError,
     SealedValueError,
@@ -301,11 +302,14 @@ def begin_writing(instance: Any, declared: SealedModel, using: str) -> None:
     """Forget what an earlier attempt to write was about to store; refuse a row that moved.
 
     Raises:
+        DeclarationError: an option of the model names a sealed field.
         OwnerChangedError: its owner is another one than when it was read.
         RowIdChangedError: its primary key is another one.
         ValidationError: owner or primary key are none of their fields.
         ValueError: as above.
     """
+    for flaw in type(instance).__sealed_flaws__:
+        raise DeclarationError(f"{flaw}; leave it out, manage.py check says more")
     state = instance._state
     state.sealed_using = using
     for group in declared.groups.values():

@@ -8,6 +8,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.messages import get_messages
 from django.db import connection
+from django.db.models.functions import Lower
 from django.test import Client
 
 from assay.encryption.django import SealedAdmin
@@ -275,3 +276,45 @@ def test_error_reports_show_nothing_that_was_posted(client, row, monkeypatch):
             assert "tenant_id" in report
             assert CANARY not in report
             assert "Dear Ada" not in report
+
+
+def test_what_the_checks_say_of_paths_through_relations(keyring):
+    from tests.sealed_shop.models import Customer
+
+    def order(*bases, **attributes):
+        return errors(Customer, Order=type("Shown", (*bases, admin.ModelAdmin), attributes))
+
+    assert order(list_filter=["customer__email"]) == ["assay.E002"]
+    assert order(ordering=["-customer__age"]) == ["assay.E002"]
+    assert order(list_display=["id", "customer__email"]) == ["assay.E002"]
+    assert order(SealedAdmin, list_display=["id", "customer__email"]) == []
+    assert order(search_fields=["customer__email"]) == ["assay.E003"]
+    assert order(search_fields=["=customer__email", "customer__label"]) == []
+    assert order(list_filter=["customer", "customer__label"], ordering=["customer"]) == []
+    lower = of(ordering=[Lower("email").desc()])
+    assert errors(Customer, Customer=lower) == ["assay.E002"]
+
+
+def test_lists_are_not_sorted_by_what_is_made_of_sealed_fields(client, row):
+    from tests.sealed_shop.models import Customer, Order
+
+    Order.objects.create(customer=row)
+    before = dict(admin.site._registry)
+
+    @admin.display(ordering=Lower("email"))
+    def low(shown):
+        return shown.email.lower()
+
+    try:
+        for model, attributes in (
+            (Order, {"list_display": ["id", "customer__email"]}),
+            (Customer, {"list_display": ["id", "email", low]}),
+        ):
+            admin.site.unregister(model)
+            admin.site.register(model, of(**attributes))
+        for url, columns in (("/admin/sealed_shop/order/", 2), (LIST, 3)):
+            for column in range(1, columns + 1):
+                assert CANARY in page(client.get(url, {"o": f"-{column}"}))
+    finally:
+        admin.site._registry.clear()
+        admin.site._registry.update(before)

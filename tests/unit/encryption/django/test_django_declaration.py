@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -59,6 +60,7 @@ def refuse(name):
         ({"ordering": [F("text").asc()]}, "ordering"),
         ({"ordering": ["tenant", Lower("text")]}, "ordering"),
         ({"get_latest_by": "text"}, "get_latest_by"),
+        ({"order_with_respect_to": "text"}, "order_with_respect_to"),
         ({"get_latest_by": ["tenant", "-text"]}, "get_latest_by"),
         ({"unique_together": [("tenant", "text")]}, "unique_together"),
         ({"indexes": [models.Index(fields=["tenant", "-text"], name="i")]}, "indexes"),
@@ -82,8 +84,61 @@ def refuse(name):
     ],
 )
 def test_options_do_not_name_sealed_fields(meta, option):
-    with pytest.raises(DeclarationError, match=rf"Meta\.{option} of Letter .* found 'text'"):
-        make(meta=meta)
+    made = make(meta=meta)
+    said = made.check()
+    assert [each.id for each in said] == ["assay.E005"]
+    assert re.match(rf"Expected Meta\.{option} of Letter .* found 'text'", said[0].msg)
+    for write in (
+        lambda: made(tenant="north", text="x").save(),
+        lambda: made.objects.bulk_create([made(tenant="north", text="x")]),
+        lambda: made(tenant="north", text="x").save_base(raw=True),
+    ):
+        with pytest.raises(DeclarationError, match=rf"Meta\.{option} .* manage.py check"):
+            write()
+
+
+def test_generated_fields_are_not_made_of_sealed_ones():
+    low = models.GeneratedField(
+        expression=Lower("text"), output_field=models.TextField(), db_persist=True
+    )
+    assert [each.id for each in make(low=low).check()] == ["assay.E005"]
+    low = models.GeneratedField(
+        expression=Lower("tenant"), output_field=models.TextField(), db_persist=True
+    )
+    assert make("Other", low=low).check() == []
+
+
+SHOP = {"app_label": "sealed_shop"}
+"""An application that Django knows, and looks for models in."""
+
+
+def errors(model):
+    return [each for each in model.check() if each.id.startswith("assay.")]
+
+
+def test_other_models_are_not_sorted_by_sealed_fields():
+    made = make(parent=models.ForeignKey("self", models.CASCADE, null=True), meta=SHOP)
+
+    def refer(name, **meta):
+        options = type("Meta", (), {**SHOP, **meta})
+        letter = models.ForeignKey(made, models.CASCADE, related_name="+")
+        attributes = {"__module__": __name__, "Meta": options, "letter": letter}
+        return type(name, (models.Model,), attributes)
+
+    refer("Fine", ordering=["letter", "letter__tenant", F("letter__id").asc(), "?"])
+    assert errors(made) == []
+    refer("One", ordering=["-letter__text"])
+    refer("Two", ordering=[Lower("letter__parent__text")])
+    refer("Three", get_latest_by="letter__text")
+    said = errors(made)
+    assert [each.id for each in said] == ["assay.E006"] * 3
+    assert [each.obj.__name__ for each in said] == ["One", "Two", "Three"]
+    own = make(
+        "Own",
+        parent=models.ForeignKey("self", models.CASCADE, null=True),
+        meta={**SHOP, "ordering": ["parent__text"]},
+    )
+    assert [each.id for each in errors(own)] == ["assay.E006"]
 
 
 def test_options_may_name_fields_in_the_clear():
@@ -182,17 +237,20 @@ def test_a_table_of_ones_own_is_needed():
 
 
 def test_proxies_are_refused_for_the_same_reasons():
-    def proxy(**attributes):
+    def proxy(name="Proxy", **attributes):
         meta = {"app_label": "letters", "proxy": True, **attributes.pop("meta", {})}
         given = {"__module__": __name__, "Meta": type("Meta", (), meta), **attributes}
-        return type("Proxy", (parent,), given)
+        return type(name, (parent,), given)
 
     parent = make()
     with pytest.raises(DeclarationError, match="'plain'"):
         proxy(plain=Plain())
+    sorted_proxy = proxy("Sorted", meta={"ordering": ["text"]})
+    assert [each.id for each in sorted_proxy.check()] == ["assay.E005"]
+    assert parent.check() == []
     with pytest.raises(DeclarationError, match="ordering"):
-        proxy(meta={"ordering": ["text"]})
-    assert isinstance(proxy()._base_manager, SealedManager)
+        sorted_proxy(tenant="north", text="x").save()
+    assert isinstance(proxy("Good")._base_manager, SealedManager)
 
 
 def test_managers_of_ones_own():
