@@ -14,6 +14,7 @@ blind index (UPDATE)         only together with an envelope
 owner (UPDATE)               only together with an envelope: the old one is another owner's
 version (UPDATE)             only together with its envelope
 primary key (UPDATE)         nothing: the envelope is bound to it
+sealed field                 nothing: it is no column, and the database would leave it out
 these three (INSERT)         values: what the database computes is not what was sealed for
 class (``polymorphic_on``)   the value of a class whose envelopes are written too; no expression
 ============================ =================================================================
@@ -33,7 +34,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,12 +91,14 @@ class _Bound:
     Attributes:
         key: the primary key.
         owners: say whose a row is; none when another table does.
+        fields: the names of the sealed fields whose envelopes the table has.
         versions: for the column of each version its envelope's.
         classes: for the column that tells classes apart, what each of its values needs.
     """
 
     key: frozenset[str]
     owners: frozenset[str] = frozenset()
+    fields: frozenset[str] = frozenset()
     versions: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, Mapping[object, Needs]] = field(default_factory=dict)
 
@@ -105,17 +108,27 @@ def _bound(table: Table) -> _Bound:
     return found or _Bound(frozenset(str(each.key) for each in table.primary_key))
 
 
-def watch_table(table: Table, owner: Column[Any], versions: Mapping[str, str]) -> None:
+def watch_table(
+    table: Table,
+    owner: Column[Any],
+    versions: Mapping[str, str] = _NOTHING,
+    fields: Iterable[str] = (),
+) -> None:
     """Let the statements that write into a table be looked at.
 
     Args:
         table: has envelopes, or what these are bound to.
         owner: the column that says whose a row is; of this table or another one.
         versions: the keys of the columns of versions, and of the envelopes that they belong to.
+        fields: the names of the sealed fields in these envelopes.
     """
     known = _bound(table)
-    owners = known.owners | ({str(owner.key)} if owner.table is table else set())
-    table.info[_INFO_KEY] = replace(known, owners=owners, versions={**known.versions, **versions})
+    table.info[_INFO_KEY] = replace(
+        known,
+        owners=known.owners | ({str(owner.key)} if owner.table is table else set()),
+        fields=known.fields.union(fields),
+        versions={**known.versions, **versions},
+    )
 
 
 def watch_classes(column: Column[Any], classes: Mapping[object, Needs]) -> None:
@@ -232,6 +245,7 @@ def _look_at_table(write: _Write) -> None:
     table, rows = write.table, write.rows
     types, bound = {column.key: column.type for column in table.c}, table.info[_INFO_KEY]
     values = list(written_values(write.statement, table))
+    _refuse_fields(write, bound.fields - types.keys(), {name for name, _ in values})
     for name, value in values:
         sealed_type = types.get(name)
         if isinstance(sealed_type, EnvelopeType | BlindIndexType) and not _is_checked(value):
@@ -257,6 +271,21 @@ def _look_at_table(write: _Write) -> None:
         else:
             given = set(_made_by_default(table.c[name]))
         _refuse_class(write, name, given, written)
+
+
+def _refuse_fields(write: _Write, fields: frozenset[str], named: set[str]) -> None:
+    """Refuse values for what is no column, of which SQLAlchemy skips some and runs the rest."""
+    is_of_orm = "_emit_insert_table" in write.statement._annotations  # noqa: SLF001 - the ORM's
+    found = sorted(fields & named.union(*(write.rows[:1] if is_of_orm else write.rows)))
+    if found:
+        parts = visitors.iterate(write.statement)
+        parameters = {each.key for each in parts if isinstance(each, BindParameter)}
+        if named.isdisjoint(found) and parameters.issuperset(found):
+            return  # the names of the statement's own parameters
+        raise UnsealedWriteError(
+            f"expected columns of {write.table.fullname}, found the sealed field {found[0]!r}, "
+            f"which is none, among the values; {_WAY_OUT}"
+        )
 
 
 def _refuse_class(write: _Write, name: str, values: set[object], written: set[str]) -> None:

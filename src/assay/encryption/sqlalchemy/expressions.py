@@ -129,7 +129,7 @@ class SealedExpression(PropComparator[Any]):
         """
         raise SealedOperatorError(
             f"expected a column of the table, found the sealed field {self.field.name!r}, which "
-            "the database cannot read; select the model and read the field of its instances "
+            "the database cannot read; select the model and read or assign it on instances "
             "(to sort, sort these), or name the column of its envelope"
         )
 

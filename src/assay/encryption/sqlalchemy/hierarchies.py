@@ -73,7 +73,7 @@ def watch_hierarchy(mapper: Mapper[Any]) -> None:
     _ROWS.clear()  # a new class may be bound to more
     for table in mapper.tables:
         if isinstance(table, Table):
-            watch_table(table, mapper.columns[_model(mapper).owner], {})
+            watch_table(table, mapper.columns[_model(mapper).owner])
     column = _class_column(mapper)
     if column is not None and mapper.polymorphic_identity is not None:
         needs = _needs(mapper, column)

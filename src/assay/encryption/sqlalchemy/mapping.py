@@ -105,6 +105,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
             mapper.columns[group.column].table,
             mapper.columns[cls.__sealed__.owner],
             {group.version_column: group.column} if group.versioned else {},
+            group.names,
         )
     watch_hierarchy(mapper)
     for attribute in attributes:

@@ -8,18 +8,29 @@ Example:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BindParameter, false, or_, true
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BooleanClauseList,
+    _textual_label_reference,
+)
 
 from assay.core import DataKeyClass
 from assay.encryption.ngram_index import HEADER_BYTES
 from assay.encryption.sqlalchemy.columns import has_all_ngrams
-from assay.encryption.sqlalchemy.errors import ApproximateSearchError, TooManyOwnersError
+from assay.encryption.sqlalchemy.errors import (
+    ApproximateSearchError,
+    SealedExpressionError,
+    TooManyOwnersError,
+)
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import with_unsealed_rows
@@ -27,6 +38,8 @@ from assay.encryption.sqlalchemy.transition import with_unsealed_rows
 MOST_OWNERS = 1000
 """Among how many owners a search tries all, when its statement does not say whose rows it means."""
 
+_NO_MODEL = SimpleNamespace(fields=())
+_FIRST_NAME = re.compile(r"(?:\w+\.)?(\w+)")
 _WITHOUT_CRITERIA = frozenset({"table", "column", "bindparam"})
 
 _Known = Mapping[tuple[object, str], Sequence[str]]
@@ -58,6 +71,36 @@ def refuse_approximate(criteria: Sequence[BlindCriterion]) -> None:
                 f"{each.field.name!r} finds, among which are others than wanted, found a "
                 "statement that would return them all; run it with "
                 "assay.encryption.sqlalchemy.matching(session, select(Model).where(...))"
+            )
+
+
+def refuse_fields_by_name(execution: ORMExecuteState) -> None:
+    """Refuse a statement that is sorted or grouped by the name of a sealed field, as text.
+
+    Raises:
+        SealedExpressionError: it is, and no column of it has that name.
+    """
+    statement: Any = execution.statement
+    clauses = [
+        clause
+        for name in ("_order_by_clauses", "_group_by_clauses", "_distinct_on")
+        for clause in getattr(statement, name, ())
+    ]
+    for each in (element for clause in clauses for element in visitors.iterate(clause)):
+        if type(each) is not _textual_label_reference:
+            continue
+        found = _FIRST_NAME.match(each.element)
+        name = "" if found is None else found[1]
+        models = (
+            getattr(m, "class_", None) for m in (execution.bind_mapper, *execution.all_mappers)
+        )
+        if not any(name in getattr(model, "__sealed__", _NO_MODEL).fields for model in models):
+            continue
+        if name not in {column.key for column in statement.selected_columns}:
+            raise SealedExpressionError(
+                f"expected a statement that is sorted and grouped by columns, found the name of "
+                f"the sealed field {name!r}, which the database cannot read; load the rows and "
+                "sort these"
             )
 
 

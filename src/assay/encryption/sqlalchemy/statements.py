@@ -23,7 +23,12 @@ from assay.encryption.sqlalchemy.hierarchies import refuse_rows_of_other_classes
 from assay.encryption.sqlalchemy.matching import is_matching
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
-from assay.encryption.sqlalchemy.searching import criteria_of, refuse_approximate, resolve
+from assay.encryption.sqlalchemy.searching import (
+    criteria_of,
+    refuse_approximate,
+    refuse_fields_by_name,
+    resolve,
+)
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import refuse_named_plaintext
 from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
@@ -41,6 +46,7 @@ def prepare(execution: ORMExecuteState) -> None:
         assay.keys.KeysError: a key is not to be had.
     """
     statement: Any = execution.statement
+    refuse_fields_by_name(execution)
     criteria = criteria_of(statement)
     if criteria:
         if not is_matching(execution.execution_options):
@@ -128,6 +134,12 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
             f"would make rows that nobody seals; {way_out}"
         )
     _refuse_conflict(model, updated_on_conflict(statement))
+    if execution.session.connection_callable is not None:
+        raise UnsealedWriteError(
+            f"expected instances of {model.model.__name__} that a ShardedSession puts into their "
+            "shards, found rows in bulk, which it cannot; add instances, or pass the rows to an "
+            "ordinary session of their shard"
+        )
     rows = _rows(execution)
     if not rows:
         return  # then the sealed column has no value, and its default refuses
