@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from sqlalchemy import BinaryExpression, inspect
+from sqlalchemy import BinaryExpression, FunctionFilter, Join, inspect
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BooleanClauseList, Grouping
 
 from assay.encryption.blind_index import FEWEST_BITS_FOR_EQUALITY, BlindIndex
 from assay.encryption.sqlalchemy.errors import SealedOperatorError
@@ -64,6 +65,36 @@ def equal_indexes(op: Any, left: _Side, right: _Side) -> EqualIndexes:
     return EqualIndexes(here.__clause_element__(), there.__clause_element__(), operators.eq)
 
 
+def refuse_joins_in_other_places(element: Any, *, holds: bool = False) -> None:
+    """Refuse comparisons of sealed fields with each other of which more than equality is asked.
+
+    A WHERE, HAVING or ON keeps rows for which they hold. Anywhere else, under NOT, in a CASE, as a
+    value, rows count for which they do not hold, among them those of two owners with equal values.
+
+    Args:
+        element: a statement, or part of one.
+        holds: whether only rows count for which the element holds.
+
+    Raises:
+        SealedOperatorError: there is one.
+    """
+    if type(element) is EqualIndexes and not holds:
+        _refuse_negation()
+    parts: set[int] = set()
+    if isinstance(element, BooleanClauseList | Grouping):
+        parts = {id(each) for each in element.get_children()} if holds else parts
+    elif isinstance(element, FunctionFilter):
+        parts = {id(element.criterion)}
+    elif isinstance(element, Join):
+        parts = {id(element.onclause)}
+    elif hasattr(element, "_where_criteria"):
+        kept = (*element._where_criteria, *getattr(element, "_having_criteria", ()))  # noqa: SLF001 - there is no other way to see them
+        joined = [on for _, on, _, _ in getattr(element, "_setup_joins", ())]
+        parts = {id(each) for each in (*kept, *joined)}
+    for each in element.get_children():
+        refuse_joins_in_other_places(each, holds=id(each) in parts)
+
+
 def _why_not(left: _Side, right: _Side) -> str | None:
     """Why two fields cannot be compared, and what to declare; None when they can."""
     for field, entity in (left, right):
@@ -107,6 +138,7 @@ def _name_of(side: _Side) -> str:
 def _refuse_negation() -> NoReturn:
     raise SealedOperatorError(
         "expected sealed fields that are equal to be looked for, found those that differ, which "
-        "blind indexes cannot tell of rows of two owners; load the rows and do it there, or look "
-        "for rows without an equal one: ~exists().where(A.field == C.field)"
+        "blind indexes cannot tell of rows of two owners; keep the comparison out of NOT, CASE and "
+        "values, and look for rows without an equal one: ~exists().where(A.field == C.field), or "
+        "load the rows and do it there"
     )

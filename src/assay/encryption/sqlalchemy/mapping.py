@@ -33,6 +33,7 @@ from assay.encryption.sqlalchemy.errors import (
 from assay.encryption.sqlalchemy.flushing import seal_when_flushed
 from assay.encryption.sqlalchemy.hierarchies import watch_hierarchy
 from assay.encryption.sqlalchemy.hybrids import guard_bulk_setters
+from assay.encryption.sqlalchemy.joining import refuse_joins_in_other_places
 from assay.encryption.sqlalchemy.model import (
     SealedField,
     SealedGroup,
@@ -123,8 +124,10 @@ def refuse_computed_criteria(mapper: Mapper[Any], cls: type) -> None:
 
     Raises:
         DeclarationError: a session has no chance to compute their blind indexes.
+        SealedOperatorError: one says whether two sealed fields are equal.
     """
     for prop in mapper.column_attrs:
+        refuse_joins_in_other_places(prop.columns[0])
         if not isinstance(prop.columns[0], Column) and criteria_of(prop.columns[0]):
             raise DeclarationError(
                 f"expected {cls.__name__}.{prop.key} to be made of columns, found a comparison of "

@@ -24,6 +24,7 @@ from sqlalchemy.sql.elements import (
 )
 
 from assay.core import DataKeyClass
+from assay.encryption.blind_index import BlindIndexValue
 from assay.encryption.ngram_index import HEADER_BYTES
 from assay.encryption.sqlalchemy.columns import has_all_ngrams
 from assay.encryption.sqlalchemy.errors import (
@@ -32,6 +33,7 @@ from assay.encryption.sqlalchemy.errors import (
     TooManyOwnersError,
 )
 from assay.encryption.sqlalchemy.expressions import BlindCriterion
+from assay.encryption.sqlalchemy.joining import EqualIndexes
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
 from assay.encryption.sqlalchemy.transition import with_unsealed_rows
 
@@ -40,19 +42,29 @@ MOST_OWNERS = 1000
 
 _NO_MODEL = SimpleNamespace(fields=())
 _FIRST_NAME = re.compile(r"(?:\w+\.)?(\w+)")
+_NO_VALUE = BlindIndexValue()
+"""What no row has, and what null is not known to be equal to or to differ from."""
 _WITHOUT_CRITERIA = frozenset({"table", "column", "bindparam"})
 
 _Known = Mapping[tuple[object, str], Sequence[str]]
 """For the owner attribute of an entity, the owners that can be meant."""
 
 
-def criteria_of(statement: Any) -> list[BlindCriterion]:
-    """The comparisons of sealed fields in a statement that were not resolved yet."""
+def criteria_of(statement: Any, joins: list[EqualIndexes] | None = None) -> list[BlindCriterion]:
+    """The comparisons of sealed fields in a statement that were not resolved yet.
+
+    Args:
+        statement: any statement, or part of one.
+        joins: gets its comparisons of sealed fields with each other.
+    """
     found, waiting = [], [statement]
     while waiting:
         each = waiting.pop()
         if type(each) is BlindCriterion:
             found.append(each)
+        elif type(each) is EqualIndexes:
+            if joins is not None:
+                joins.append(each)
         elif each.__visit_name__ not in _WITHOUT_CRITERIA:
             waiting.extend(each.get_children())
     return found
@@ -195,6 +207,10 @@ def _blind(
         )
     else:
         wanted = [each for under_one in under_each_key for each in under_one]
+        if element.search.terms and not wanted:
+            wanted = [
+                _NO_VALUE
+            ]  # the owner has no rows with values; of those without, nobody knows
         found = column.not_in(wanted) if element.negated else column.in_(wanted)
     return with_unsealed_rows(element.columns[1:], found, lambda plain: _unsealed(element, plain))
 

@@ -20,6 +20,7 @@ from assay.encryption.row_version import FIRST_VERSION
 from assay.encryption.sqlalchemy.columns import BlindIndexType, Contents
 from assay.encryption.sqlalchemy.errors import UnsealedWriteError
 from assay.encryption.sqlalchemy.hierarchies import refuse_rows_of_other_classes
+from assay.encryption.sqlalchemy.joining import EqualIndexes, refuse_joins_in_other_places
 from assay.encryption.sqlalchemy.matching import is_matching
 from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.rows import OwnerRows
@@ -47,7 +48,10 @@ def prepare(execution: ORMExecuteState) -> None:
     """
     statement: Any = execution.statement
     refuse_fields_by_name(execution)
-    criteria = criteria_of(statement)
+    joins: list[EqualIndexes] = []
+    criteria = criteria_of(statement, joins)
+    if joins:
+        refuse_joins_in_other_places(statement)
     if criteria:
         if not is_matching(execution.execution_options):
             refuse_approximate(criteria)
