@@ -6,6 +6,10 @@ indexes anew, and writes them where the row still has the envelope that was open
 application wrote meanwhile is looked at again in the next sweep; one that is under the newest keys
 already is left alone, so whoever is killed at any point can begin again.
 
+An index that a model has got since its rows were written is NULL in them, and computed as well. One
+that is made otherwise than before (another name, transform or length) is computed anew under a new
+index key.
+
 A rotated index key settles before it is written under (`Keyring.rotate`); until then there is
 nothing to move to, and the report says how long.
 
@@ -164,7 +168,9 @@ def _moved(store: Store, part: Part, row: Any) -> dict[str, object] | None:
     envelope, *indexes = [None if raw is None else bytes(raw) for raw in sealed]
     rows = store.keys.rows(part.group, owner)
     current = rows.current_key()
-    if envelope is not None and envelope[2:18] == current.key_id:
+    stays = envelope is not None and envelope[2:18] == current.key_id
+    # A null may stand for no value, or for that of an index which the model has got since.
+    if stays and None not in indexes:
         versions = {int.from_bytes(raw[1:3], "big") for raw in indexes if raw is not None}
         if not versions:
             return None
@@ -174,6 +180,8 @@ def _moved(store: Store, part: Part, row: Any) -> dict[str, object] | None:
     fields = rows.open(envelope, row_id, version).fields
     part.group.complete(fields)
     computed = OwnerIndexes(store, part, owner).values(fields)
+    if stays and computed == indexes:
+        return None
     moved = rows.envelope(fields, row_id, current, version)
     return {
         "e": Contents({}, moved, rows.place(row_id)),
