@@ -111,6 +111,7 @@ def _bound(table: Table) -> _Bound:
 def watch_table(
     table: Table,
     owner: Column[Any],
+    key: Iterable[Any],
     versions: Mapping[str, str] = _NOTHING,
     fields: Iterable[str] = (),
 ) -> None:
@@ -119,12 +120,14 @@ def watch_table(
     Args:
         table: has envelopes, or what these are bound to.
         owner: the column that says whose a row is; of this table or another one.
+        key: the mapper's primary key, which need not be that of the table.
         versions: the keys of the columns of versions, and of the envelopes that they belong to.
         fields: the names of the sealed fields in these envelopes.
     """
     known = _bound(table)
     table.info[_INFO_KEY] = replace(
         known,
+        key=known.key.union(str(each.key) for each in key if each.table is table),
         owners=known.owners | ({str(owner.key)} if owner.table is table else set()),
         fields=known.fields.union(fields),
         versions={**known.versions, **versions},

@@ -31,6 +31,7 @@ from assay.encryption.sqlalchemy.errors import (
     SealedExpressionError,
     SealedOperatorError,
     UnresolvedCriterionError,
+    UnsealedPickleError,
     UnsealedWriteError,
 )
 from assay.encryption.sqlalchemy.joining import equal_indexes
@@ -357,6 +358,18 @@ class BlindCriterion(ColumnElement[bool]):
 
     def _negate(self) -> BlindCriterion:
         return self.negate()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: what a field is compared with does not leave the process by pickle.
+
+        Raises:
+            UnsealedPickleError: always.
+        """
+        raise UnsealedPickleError(
+            f"expected a statement without comparisons of sealed fields, found one of "
+            f"{self.field.name!r}, whose value a pickle would show; build the statement where it "
+            "is executed"
+        )
 
     def __repr__(self) -> str:
         return f"<comparison of the sealed field {self.field.name!r}>"

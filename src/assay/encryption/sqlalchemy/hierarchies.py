@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import BindParameter, Column, Connection, Insert, Table, Update, event
 from sqlalchemy.orm import InstanceState, Mapper
+from sqlalchemy.sql.elements import ClauseElement
 
 from assay.encryption.sqlalchemy.core_writes import (
     Needs,
@@ -73,7 +74,7 @@ def watch_hierarchy(mapper: Mapper[Any]) -> None:
     _ROWS.clear()  # a new class may be bound to more
     for table in mapper.tables:
         if isinstance(table, Table):
-            watch_table(table, mapper.columns[_model(mapper).owner])
+            watch_table(table, mapper.columns[_model(mapper).owner], mapper.primary_key)
     column = _class_column(mapper)
     if column is not None and mapper.polymorphic_identity is not None:
         needs = _needs(mapper, column)
@@ -217,10 +218,24 @@ def _refuse_other_class(state: InstanceState[Any]) -> None:
 
 
 def _refuse_value(mapper: Mapper[Any], value: object) -> None:
+    """Refuse the value of a class that has other envelopes, and what may become one.
+
+    Raises:
+        UnsealedWriteError: it is one.
+    """
+    name = mapper.class_.__name__
     for identity, other in mapper.polymorphic_map.items():
-        if value in spellings(identity) and _groups(other).keys() != _groups(mapper).keys():
+        if _groups(other).keys() == _groups(mapper).keys():
+            continue
+        if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
             raise UnsealedWriteError(
-                f"expected rows of the class {mapper.class_.__name__}, found one that says it is "
+                f"expected a value that says which class a row of {name} is of, found "
+                f"{type(value).__name__}, which the database would compute; compute it first: the "
+                "rows of some classes need other envelopes"
+            )
+        if value in spellings(identity):
+            raise UnsealedWriteError(
+                f"expected rows of the class {name}, found one that says it is "
                 f"of the class {other.class_.__name__}, which has other envelopes; make an "
                 f"instance of {other.class_.__name__}, or pass its rows to "
                 f"session.execute(insert({other.class_.__name__}), rows)"

@@ -105,6 +105,7 @@ def complete(mapper: Mapper[Any], cls: Any) -> None:
         watch_table(
             mapper.columns[group.column].table,
             mapper.columns[cls.__sealed__.owner],
+            mapper.primary_key,
             {group.version_column: group.column} if group.versioned else {},
             group.names,
         )

@@ -153,7 +153,34 @@ def _seal_rows(execution: ORMExecuteState, model: SealedModel, statement: Any) -
     for row in rows:
         if not row.keys() <= known:
             _refuse_unknown(model, sorted(map(str, row.keys() - known)))
+    fixed = _fixed_values(execution.bind_mapper, model, statement)
+    if fixed:
+        rows = [
+            {**{name: row.get(each.key, each.effective_value) for name, each in fixed}, **row}
+            for row in rows
+        ]
     execution.parameters = [seal(row) for row in rows]
+
+
+def _fixed_values(
+    mapper: Any, model: SealedModel, statement: Any
+) -> list[tuple[str, BindParameter[Any]]]:
+    """Owner and key as the statement gives them to its rows: ``insert(Model).values(owner=…)``."""
+    names = {model.owner, *model.key}
+    attributes = {str(mapper.columns[name].key): name for name in names}
+    found = []
+    for column, value in (statement._values or {}).items():  # noqa: SLF001 - there is no other way to see them
+        key = str(getattr(column, "key", column))
+        name = key if key in names else attributes.get(key)
+        if name is not None and not isinstance(value, BindParameter):
+            raise UnsealedWriteError(
+                f"expected a value for {model.model.__name__}.{name}, for which new rows are "
+                f"sealed, found {type(value).__name__}, which the database would compute; compute "
+                "it first, and put it in the rows of session.execute(insert(Model), rows)"
+            )
+        if name is not None:
+            found.append((name, value))
+    return found
 
 
 def _known_names(mapper: Any, statement: Any) -> set[str]:
