@@ -26,7 +26,7 @@ ROOMS = sorted(
         ("ledger/merkle.py", "import socket", "Verifiers import neither"),
         ("evidence/bundle.py", "import urllib.request", "Verifiers import neither"),
         ("encryption/adoption/sweep.py", "import distributed", "Dask is imported in one file"),
-        ("keys/embedded.py", "import pkcs11", "python-pkcs11 is imported in one file"),
+        ("keys/embedded.py", "import pkcs11", "python-pkcs11 is imported in one package"),
         ("encryption/buckets.py", "import boto3", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import botocore", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import pyarrow", "PyArrow is imported in one package"),

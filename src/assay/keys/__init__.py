@@ -9,6 +9,7 @@ Example:
 """
 
 from assay.keys.errors import (
+    CiphertextError,
     KeyAccessError,
     KeyCommitmentError,
     KeyExistsError,
@@ -40,6 +41,14 @@ from assay.keys.service import (
     StoreFacts,
     TokenFacts,
 )
+from assay.keys.token_keys import (
+    AES_256,
+    ED25519,
+    KeyKind,
+    KeyToken,
+    KeyType,
+    SigningMechanism,
+)
 from assay.keys.uris import (
     create_key,
     create_signing_key,
@@ -48,15 +57,20 @@ from assay.keys.uris import (
     leaky_key,
     open_key_service,
     open_signer,
+    open_token,
 )
 
 __all__ = [
+    "AES_256",
+    "ED25519",
+    "CiphertextError",
     "Custody",
     "DataKey",
     "ExportAttempt",
     "KeyAccessError",
     "KeyCommitmentError",
     "KeyExistsError",
+    "KeyKind",
     "KeyNotFoundError",
     "KeyOrigin",
     "KeyProvider",
@@ -67,6 +81,8 @@ __all__ = [
     "KeyStoreFormatError",
     "KeyStoreKdfError",
     "KeyStorePermissionError",
+    "KeyToken",
+    "KeyType",
     "KeyUriError",
     "Keyring",
     "KeysError",
@@ -75,6 +91,7 @@ __all__ = [
     "PassphraseError",
     "SessionLostError",
     "SigningError",
+    "SigningMechanism",
     "StoreFacts",
     "TokenError",
     "TokenFacts",
@@ -89,4 +106,5 @@ __all__ = [
     "leaky_key",
     "open_key_service",
     "open_signer",
+    "open_token",
 ]

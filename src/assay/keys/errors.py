@@ -18,6 +18,7 @@
     │   ├── KeyStorePermissionError  can be read by others, or is a symbolic link
     │   └── PassphraseError          does not open under this passphrase
     ├── UnwrapError            a wrapped data key does not open under this KEK and context
+    ├── CiphertextError        a ciphertext does not open under a key of a token
     ├── KeyCommitmentError     a data key is not the one that its key id commits to
     └── UnknownDataKeyError    an owner has no data key with this key id
 
@@ -105,6 +106,10 @@ class PassphraseError(KeyStoreError):
 
 class UnwrapError(KeysError):
     """A wrapped data key does not open: altered, or another KEK or context."""
+
+
+class CiphertextError(KeysError):
+    """A ciphertext does not open under a key of a token: altered, or another key or context."""
 
 
 class KeyCommitmentError(KeysError):

@@ -28,6 +28,7 @@ from assay.keys.errors import SessionLostError, TokenError
 from assay.keys.pkcs11 import Session
 from assay.keys.pkcs11_uri import KeySelector
 from assay.keys.service import ExportAttempt
+from assay.keys.token_keys import AES_256, KeyType
 
 WRAPPING_MECHANISMS = ("AES_KEY_WRAP", "AES_KEY_WRAP_PAD", "AES_CBC_PAD")
 _FREEDOMS = (("EXTRACTABLE", True), ("SENSITIVE", False))
@@ -119,13 +120,13 @@ def _try_wraps(
     session: Session, key: KeySelector
 ) -> tuple[tuple[ExportAttempt, ...], tuple[str, ...]]:
     mark = secrets.token_hex(8)
-    wrapping = KeySelector(f"assay-wrapping-{mark}", None, signing=False)
-    control = KeySelector(f"assay-wrappable-{mark}", None, signing=False)
+    wrapping = KeySelector(f"assay-wrapping-{mark}", None, KeyType.AES)
+    control = KeySelector(f"assay-wrappable-{mark}", None, KeyType.AES)
     attempts: list[ExportAttempt] = []
     untried: list[str] = []
     try:
         session.create_wrapping_key(wrapping)
-        session.create(control, exportable=True, store=False)
+        session.create(control, AES_256, exportable=True, store=False)
         for mechanism in WRAPPING_MECHANISMS:
             door = f"wrap under another key with {mechanism}"
             try:

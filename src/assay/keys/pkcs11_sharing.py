@@ -8,7 +8,10 @@ PKCS#11 libraries are initialised once for a process, and a login counts for all
    its session, after the PIN was compared; the last one who closes it logs out.
 3. After a fork the child's session is void. The child initialises the library and logs in again
    at its first call; a fork waits until no other thread is inside a library.
-4. A session that the token has dropped is opened again, once for a call.
+4. A session that the token has dropped is opened again, once for a call. When the token does not
+   show up, the library is initialised again: some notice only then that a token came back.
+5. A library that does not return holds up the others no longer than `TURN_SECONDS` each. A PIN
+   that was refused is not tried again: too many tries lock a token.
 
 The PIN stays in this process's memory while the token is open, for 3 and 4.
 
@@ -24,24 +27,41 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from assay.core import resolve_reference
 from assay.keys.errors import KeyAccessError, KeyExistsError, KeyServiceError, SessionLostError
 from assay.keys.pkcs11 import Module, Session, Token
-from assay.keys.pkcs11_uri import TokenSelector
+from assay.keys.pkcs11_uri import Pkcs11Uri, TokenSelector, find_module
 from assay.keys.service import TokenFacts
 
 T = TypeVar("T")
 
 SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
 
+TURN_SECONDS = 60.0
+"""How long a call waits for the calls before it: as long as several RSA keys take to be made."""
+
 _LOCK = threading.RLock()
 os.register_at_fork(
     before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
 )
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _LOCK.acquire(timeout=TURN_SECONDS):
+        raise KeyServiceError(
+            f"expected the token to be done with the calls before this one in {TURN_SECONDS:.0f} "
+            "s, found it still at work; look whether it answers at all"
+        )
+    try:
+        yield
+    finally:
+        _LOCK.release()
 
 
 class _Library:
@@ -114,6 +134,7 @@ class SharedToken:
         self._users = 0
         self._session: Session | None = None
         self._generation = -1
+        self._pin_was_refused = False
 
     @classmethod
     def open(cls, module: Path, selector: TokenSelector, pin: str) -> SharedToken:
@@ -128,7 +149,7 @@ class SharedToken:
             KeyAccessError: the PIN was refused.
             KeyServiceError: no library, not one such token, or it failed.
         """
-        with _LOCK:
+        with _turn():
             library = _library(module)
             exact = library.find(selector).selector
             place = (library.module.path, exact)
@@ -156,39 +177,84 @@ class SharedToken:
             KeysError: what the operation raises.
             KeyServiceError: the token cannot be opened any more.
         """
-        with _LOCK:
+        with _turn():
             try:
                 return operation(self._session_now())
             except SessionLostError:
-                self._session = None
+                self._forget_session()
             return operation(self._session_now())
 
-    def facts(self, *, signing: bool) -> TokenFacts:
-        """What library, slot, token and the mechanism that makes such keys say of themselves."""
-        with _LOCK:
+    def facts(self, generation: str) -> TokenFacts:
+        """What library, slot, token and a mechanism that makes keys say of themselves."""
+        with _turn():
             self._library.follow()
-            return self._library.find(self.selector).facts(signing=signing)
+            return self._library.find(self.selector).facts(generation)
 
     def close(self) -> None:
         """Let go once; the last one logs out."""
-        with _LOCK:
+        with _turn():
             self._users -= 1
             if self._users:
                 return
             del _TOKENS[self._library.module.path, self.selector]
             self._library.open_tokens -= 1
-            session, self._session = self._session, None
             self._library.follow()
-            if session is not None and self._generation == self._library.generation:
-                with suppress(KeyServiceError):  # the token went first; nothing is left to close
-                    session.close()
+            self._forget_session()
 
     def _session_now(self) -> Session:
         self._library.follow()
         if self._session is None or self._generation != self._library.generation:
-            self._session = self._library.find(self.selector).login(self._pin)
+            self._session = self._login()
             self._generation = self._library.generation
         return self._session
+
+    def _login(self) -> Session:
+        if self._pin_was_refused:
+            raise KeyAccessError(
+                "expected the token to take the PIN, it refused it before, and it was not tried "
+                "again; open the token anew with the right one"
+            )
+        try:
+            token = self._library.find(self.selector)
+        except KeyServiceError:
+            self._library.restart()
+            token = self._library.find(self.selector)
+        try:
+            return token.login(self._pin)
+        except KeyAccessError:
+            self._pin_was_refused = True
+            raise
+
+    def _forget_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and self._generation == self._library.generation:
+            with suppress(KeyServiceError):  # the token went first; nothing is left to close
+                session.close()
+
+
+def open_shared_token(
+    uri: Pkcs11Uri, directory: Path, environment: Mapping[str, str]
+) -> SharedToken:
+    """Open the token that a URI names, with the PIN from where it says.
+
+    Args:
+        uri: names token, module and PIN source; which key is of no interest here.
+        directory: where relative paths start.
+        environment: the variables to which references may point.
+
+    Raises:
+        KeysError: as `SharedToken.open`, or the module or the PIN is not where it should be.
+    """
+    # SoftHSM reads this variable from the process itself, whatever mapping we were given.
+    wanted = environment.get(SOFTHSM_VARIABLE)
+    if wanted is not None and wanted != os.environ.get(SOFTHSM_VARIABLE):
+        raise KeyServiceError(
+            f"expected {SOFTHSM_VARIABLE}={wanted} in the environment of this process, where "
+            "SoftHSM reads it, found another value; set it before the process starts"
+        )
+    module = find_module(uri, directory, environment)
+    pin = resolve_reference(uri.pin_source, directory, environment)
+    return SharedToken.open(module, uri.token_selector(), pin)
 
 
 def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) -> None:
@@ -196,7 +262,7 @@ def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) ->
     if not 0 < len(label.encode()) <= 32:
         raise KeyServiceError("expected a token label of 1 to 32 bytes, found another length")
     selector = TokenSelector(label)
-    with _LOCK:
+    with _turn():
         library = _library(module)
         if any(selector.fits(token.selector) for token in library.module.tokens()):
             raise KeyExistsError(f"expected no token {label!r}, found one; it was not touched")

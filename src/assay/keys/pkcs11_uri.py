@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from assay.core import is_reference
 from assay.keys.errors import KeyServiceError, KeyUriError
+from assay.keys.token_keys import KeyType
 
 DEFAULT_PIN_SOURCE = "env:ASSAY_PIN"
 MODULE_VARIABLE = "ASSAY_PKCS11_MODULE"
@@ -70,11 +71,15 @@ class TokenSelector:
 
 @dataclass(frozen=True, slots=True)
 class KeySelector:
-    """Which key: AES-256 or (``signing``) Ed25519, by label, id or both."""
+    """Which key: its type, and its label, its id or both."""
 
     label: str | None
     id: bytes | None
-    signing: bool
+    key_type: KeyType
+
+    def name(self) -> str:
+        """What a message calls it: its label, else its id in hexadecimal."""
+        return self.label or (self.id or b"").hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +112,9 @@ class Pkcs11Uri:
         """Which token."""
         return TokenSelector(self.token, self.serial, self.manufacturer, self.model)
 
-    def key_selector(self, *, signing: bool) -> KeySelector:
+    def key_selector(self, key_type: KeyType) -> KeySelector:
         """Which key on it."""
-        return KeySelector(self.object, self.id, signing)
+        return KeySelector(self.object, self.id, key_type)
 
     def without_secrets(self) -> str:
         """The path of the URI: which key, without module and PIN source."""
@@ -137,6 +142,31 @@ def parse_pkcs11_uri(uri: str) -> Pkcs11Uri:
         KeyUriError: malformed, an attribute twice or unknown, a PIN in the URI, or too little to
             name one token and one key.
     """
+    parsed = _parse(uri)
+    if parsed.object is None and parsed.id is None:
+        raise KeyUriError("expected object= or id= in the pkcs11 URI, found neither")
+    if parsed.type not in {None, *_KEY_TYPES}:
+        raise KeyUriError(
+            f"expected type=secret-key or type=private in the pkcs11 URI, found {parsed.type!r}"
+        )
+    return parsed
+
+
+def parse_token_uri(uri: str) -> Pkcs11Uri:
+    """Read a PKCS#11 URI that names a token, and no key on it.
+
+    Raises:
+        KeyUriError: as `parse_pkcs11_uri`, or it names a key.
+    """
+    parsed = _parse(uri)
+    if (parsed.object, parsed.id, parsed.type) != (None, None, None):
+        raise KeyUriError(
+            "expected a pkcs11 URI of a token alone, found object=, id= or type=; leave them out"
+        )
+    return parsed
+
+
+def _parse(uri: str) -> Pkcs11Uri:
     scheme, colon, rest = uri.partition(":")
     if scheme != "pkcs11" or not colon:
         raise KeyUriError("expected a URI that begins with pkcs11:, found another")
@@ -154,24 +184,14 @@ def parse_pkcs11_uri(uri: str) -> Pkcs11Uri:
         if "pin-source" in options
         else DEFAULT_PIN_SOURCE,
     )
-    _refuse_what_names_no_key(parsed)
-    return parsed
-
-
-def _refuse_what_names_no_key(parsed: Pkcs11Uri) -> None:
     if parsed.token is None and parsed.serial is None:
         raise KeyUriError("expected token= or serial= in the pkcs11 URI, found neither")
-    if parsed.object is None and parsed.id is None:
-        raise KeyUriError("expected object= or id= in the pkcs11 URI, found neither")
-    if parsed.type not in {None, *_KEY_TYPES}:
-        raise KeyUriError(
-            f"expected type=secret-key or type=private in the pkcs11 URI, found {parsed.type!r}"
-        )
     if not is_reference(parsed.pin_source):
         raise KeyUriError(
             "expected pin-source=env:NAME or pin-source=file:PATH in the pkcs11 URI, found "
             "something else"
         )
+    return parsed
 
 
 def _attributes(

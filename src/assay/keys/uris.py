@@ -23,6 +23,7 @@ from pathlib import Path
 
 from assay.keys.errors import KeyUriError
 from assay.keys.service import Custody, KeyProvider, KeyService, KeySigner
+from assay.keys.token_keys import KeyToken
 
 ENTRY_POINTS = "assay.keys"
 
@@ -107,6 +108,26 @@ def leaky_key(
         a context manager that gives the twin's URI, and destroys the twin at the end.
     """
     return _provider(uri).leaky_key(uri, directory, environment)
+
+
+def open_token(uri: str, *, directory: Path, environment: Mapping[str, str]) -> KeyToken:
+    """Open a token for the keys of a service.
+
+    Args:
+        uri: a PKCS#11 URI of a token alone:
+            ``pkcs11:token=assay?module-path=/usr/lib/...&pin-source=env:ASSAY_PIN``.
+        directory: as in `open_key_service`.
+        environment: as in `open_key_service`.
+
+    Raises:
+        KeyUriError: the URI is malformed, names a key, or has another scheme.
+        SecretReferenceError: the reference to the PIN leads nowhere.
+        KeyAccessError: the PIN was refused.
+        KeyServiceError: no such token, or it failed.
+    """
+    from assay.keys.pkcs11_token import open_pkcs11_token
+
+    return open_pkcs11_token(uri, directory, environment)
 
 
 def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) -> None:

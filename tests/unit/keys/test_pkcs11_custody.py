@@ -9,11 +9,12 @@ import pytest
 from assay.core import Fidelity
 from assay.keys import SessionLostError, TokenError, TokenFacts
 from assay.keys.pkcs11 import SOFTWARE_TOKENS
+from assay.keys.pkcs11_custody import _residual_risk, token_fidelity
 from assay.keys.pkcs11_doors import WRAPPING_MECHANISMS, try_doors
-from assay.keys.pkcs11_service import _residual_risk, token_fidelity
 from assay.keys.pkcs11_uri import KeySelector
+from assay.keys.token_keys import KeyKind, KeyType
 
-KEK = KeySelector("kek", None, signing=False)
+KEK = KeySelector("kek", None, KeyType.AES)
 FACTS = TokenFacts(
     module_path="/usr/lib/vendor.so",
     library_manufacturer="Vendor",
@@ -52,7 +53,7 @@ class GuardedSession:
     def create_wrapping_key(self, key: KeySelector) -> None:
         self.left.add(str(key.label))
 
-    def create(self, key: KeySelector, *, exportable: bool, store: bool) -> None:
+    def create(self, key: KeySelector, kind: KeyKind, *, exportable: bool, store: bool) -> None:
         assert exportable
         assert not store
         self.left.add(str(key.label))
