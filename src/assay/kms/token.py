@@ -1,10 +1,13 @@
 """What the service asks of the token that holds the keys.
 
 Every key is made inside the token, sensitive and not extractable; no method takes or gives key
-material. The one that speaks PKCS#11 is ``assay.kms.pkcs11_token``.
+material. The one that speaks PKCS#11 is ``assay.kms.pkcs11_token``; ``assay.kms.memory_token``
+stands in for it in tests.
 
 Example:
-    >>> handle = token.create_key(KeySpec.SYMMETRIC_DEFAULT, "1b9e…/1").handle   # doctest: +SKIP
+    >>> made = token.create_key(KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT,
+    ...                         "1b9e…/1")                                       # doctest: +SKIP
+    >>> handle = made.handle                                                     # doctest: +SKIP
     >>> nonce, sealed = token.encrypt(handle, b"plaintext", b"context")          # doctest: +SKIP
     >>> token.decrypt(handle, nonce, sealed, b"context")                         # doctest: +SKIP
     b'plaintext'
@@ -16,7 +19,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assay.core import Fidelity
-from assay.kms.records import KeySpec
+from assay.kms.records import KeySpec, KeyUsage
+
+LABEL_PREFIX = "assay-kms/"
+"""How the CKA_LABEL of every key of the service begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class Token(Protocol):
     """A token with the keys of the service. Safe between threads.
 
     Every method raises `TokenUnavailableError` when the token cannot be reached or fails, and
-    `UnsupportedError` when it has no such mechanism.
+    `UnsupportedError` when it has no such mechanism. Those that use a key raise `InternalError`
+    when the token does not hold it.
     """
 
     @property
@@ -44,12 +51,17 @@ class Token(Protocol):
         """How real the token is."""
         ...
 
-    def create_key(self, spec: KeySpec, label: str) -> MadeKey:
-        """Make a key that stays: sensitive, not extractable.
+    def create_key(self, spec: KeySpec, usage: KeyUsage, label: str) -> MadeKey:
+        """Make a key that stays: sensitive, not extractable, and may what its usage needs.
 
         Args:
             spec: its kind.
-            label: its CKA_LABEL, for an operator who looks into the token.
+            usage: what it is for; an RSA key either signs or decrypts.
+            label: ``KEY-ID/VERSION``; its CKA_LABEL, for an operator who looks into the token, is
+                ``assay-kms/KEY-ID/VERSION``.
+
+        Raises:
+            ValueError: no such key is for that usage.
         """
         ...
 
@@ -58,7 +70,10 @@ class Token(Protocol):
         ...
 
     def handles(self) -> frozenset[bytes]:
-        """The handles of all keys whose label begins as `create_key` makes them begin."""
+        """The handles of all keys whose label begins as `create_key` makes them begin.
+
+        It looks at every object of the token: for reconciliation, not for requests.
+        """
         ...
 
     def random(self, size_bytes: int) -> bytes:
@@ -99,11 +114,20 @@ class Token(Protocol):
             message: the message, or its digest.
             digested: whether it is the digest.
 
+        The signature is verified before it is given out: a faulty one can reveal the key.
+
         Returns:
             The signature as KMS gives it: for ECDSA in DER (RFC 3279), else raw.
+
+        Raises:
+            ValidationError: a digest of another length, or one for Ed25519.
         """
         ...
 
     def mac(self, handle: bytes, algorithm: str, message: bytes) -> bytes:
         """HMAC under a key of that size; ``HMAC_SHA_224`` to ``HMAC_SHA_512``, not truncated."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the token. A second call does nothing."""
         ...
