@@ -25,12 +25,14 @@ import assay.encryption.xaes
 import assay.keys.embedded
 import assay.keys.embedded_format
 import assay.keys.memory
+import assay.kms.memory_token
 
 PLACES = (
     assay.encryption.xaes,
     assay.keys.embedded,
     assay.keys.embedded_format,
     assay.keys.memory,
+    assay.kms.memory_token,
 )
 """The modules that make a cipher; `test_every_cipher_is_recorded` says that these are all."""
 

@@ -27,13 +27,20 @@ from __future__ import annotations
 import hmac
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from assay.core import resolve_reference
-from assay.keys.errors import KeyAccessError, KeyExistsError, KeyServiceError, SessionLostError
+from assay.keys.errors import (
+    KeyAccessError,
+    KeyExistsError,
+    KeyServiceError,
+    SessionLostError,
+    TokenError,
+)
 from assay.keys.pkcs11 import Module, Session, Token
 from assay.keys.pkcs11_uri import Pkcs11Uri, TokenSelector, find_module
 from assay.keys.service import TokenFacts
@@ -44,6 +51,10 @@ SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
 
 TURN_SECONDS = 60.0
 """How long a call waits for the calls before it: as long as several RSA keys take to be made."""
+
+# SoftHSM says so while another process logs in, or makes a key.
+_PERHAPS_PASSING = frozenset({"GeneralError", "FunctionFailed", "DeviceError"})
+_PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 _LOCK = threading.RLock()
 os.register_at_fork(
@@ -62,6 +73,18 @@ def _turn() -> Iterator[None]:
         yield
     finally:
         _LOCK.release()
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask again when a token answers like one whose files another process writes just then."""
+    for pause_seconds in _PAUSES_SECONDS:
+        try:
+            return ask()
+        except TokenError as exc:
+            if exc.answer not in _PERHAPS_PASSING:
+                raise
+        time.sleep(pause_seconds)
+    return ask()
 
 
 class _Library:
@@ -90,10 +113,10 @@ class _Library:
 
     def find(self, selector: TokenSelector) -> Token:
         """The one token that fits."""
-        found = [token for token in self.module.tokens() if selector.fits(token.selector)]
+        found = self._fitting(selector)
         if not found and not self.open_tokens:
             self.restart()  # a token that was initialised since then shows up only now
-            found = [token for token in self.module.tokens() if selector.fits(token.selector)]
+            found = self._fitting(selector)
         if len(found) != 1:
             raise KeyServiceError(
                 f"expected one token {selector.label or selector.serial!r} in "
@@ -101,6 +124,9 @@ class _Library:
                 f"(serial=, manufacturer=, model=). SoftHSM looks where {SOFTHSM_VARIABLE} says"
             )
         return found[0]
+
+    def _fitting(self, selector: TokenSelector) -> list[Token]:
+        return [each for each in _patiently(self.module.tokens) if selector.fits(each.selector)]
 
 
 _LIBRARIES: dict[str, _Library] = {}
@@ -220,7 +246,7 @@ class SharedToken:
             self._library.restart()
             token = self._library.find(self.selector)
         try:
-            return token.login(self._pin)
+            return _patiently(lambda: token.login(self._pin))
         except KeyAccessError:
             self._pin_was_refused = True
             raise

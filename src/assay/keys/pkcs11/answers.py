@@ -26,8 +26,12 @@ _SESSION_LOST = (
 )  # fmt: skip
 NOT_INITIALIZED = "CryptokiNotInitialized"
 # Return values that python-pkcs11 0.10 has no exception for.
-_UNMAPPED = {"0x1b": "ActionProhibited", "0x140": "CurveNotSupported",
-             "0x190": NOT_INITIALIZED, "0x191": "CryptokiAlreadyInitialized"}  # fmt: skip
+_UNMAPPED = {
+    "0x1b": "ActionProhibited",
+    "0x140": "CurveNotSupported",
+    "0x190": NOT_INITIALIZED,
+    "0x191": "CryptokiAlreadyInitialized",
+}
 
 
 @contextmanager
@@ -56,4 +60,6 @@ def answer_of(exc: pkcs11.PKCS11Error) -> str:
     """The name of a return value ("KeyUnextractable" for CKR_KEY_UNEXTRACTABLE)."""
     if type(exc) is not pkcs11.PKCS11Error:
         return type(exc).__name__
+    if str(exc).startswith("Initialisation error (not initialized)"):
+        return NOT_INITIALIZED
     return _UNMAPPED.get(str(exc).rpartition(" ")[2], str(exc))
