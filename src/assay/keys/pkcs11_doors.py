@@ -5,7 +5,7 @@ would make an attempt prove nothing is guarded against: a key is wrapped only un
 that was seen to wrap another key, made for that purpose, a moment before. A door that cannot be
 tried is listed as such; it is never counted as refused.
 
-1. read CKA_VALUE (C_GetAttributeValue);
+1. read CKA_VALUE, or of an RSA key its six parts (C_GetAttributeValue);
 2. make it extractable, or not sensitive (C_SetAttributeValue);
 3. copy it as an extractable, or not sensitive, key (C_CopyObject);
 4. wrap it under another key (C_WrapKey), with each AES wrapping mechanism the token offers.
@@ -31,6 +31,13 @@ from assay.keys.service import ExportAttempt
 from assay.keys.token_keys import AES_256, KeyType
 
 WRAPPING_MECHANISMS = ("AES_KEY_WRAP", "AES_KEY_WRAP_PAD", "AES_CBC_PAD")
+_MATERIAL = {
+    KeyType.RSA: (
+        "PRIVATE_EXPONENT", "PRIME_1", "PRIME_2", "EXPONENT_1", "EXPONENT_2", "COEFFICIENT",
+    )
+}  # fmt: skip
+"""The attributes that are the key itself; CKA_VALUE where nothing else is said."""
+
 _FREEDOMS = (("EXTRACTABLE", True), ("SENSITIVE", False))
 # Answers of a token in trouble: they say nothing about the key.
 _TROUBLE = frozenset(
@@ -55,7 +62,10 @@ def try_doors(
     Raises:
         KeyServiceError: the token is in trouble, so its answers mean nothing.
     """
-    attempts = [_attempt("read CKA_VALUE", lambda: _gave(session.read_value(key)))]
+    attempts = [
+        _attempt(f"read CKA_{name}", _reading(session, key, name))
+        for name in _MATERIAL.get(key.key_type, ("VALUE",))
+    ]
     for name, value in _FREEDOMS:
         attempts.append(
             _attempt(f"set CKA_{name} to {value}", _changing(session, key, name, value=value))
@@ -84,6 +94,10 @@ def _attempt(door: str, open_it: Callable[[], str | None]) -> ExportAttempt:
 
 def _gave(size_bytes: int) -> str | None:
     return f"gave {size_bytes} bytes" if size_bytes else None
+
+
+def _reading(session: Session, key: KeySelector, name: str) -> Callable[[], str | None]:
+    return lambda: _gave(session.read_material(key, name))
 
 
 def _changing(

@@ -41,7 +41,7 @@ class GuardedSession:
     def attributes(self, key: KeySelector) -> dict[str, bool]:
         return self.guarded
 
-    def read_value(self, key: KeySelector) -> int:
+    def read_material(self, key: KeySelector, name: str) -> int:
         raise TokenError("give a key away", "AttributeSensitive")
 
     def change(self, key: KeySelector, name: str, value: bool) -> bool:
@@ -84,7 +84,7 @@ def refused(session: GuardedSession) -> dict[str, bool]:
 
 def test_a_key_that_can_be_read_is_told() -> None:
     class Session(GuardedSession):
-        def read_value(self, key: KeySelector) -> int:
+        def read_material(self, key: KeySelector, name: str) -> int:
             return 32
 
     found = refused(Session())
@@ -92,9 +92,27 @@ def test_a_key_that_can_be_read_is_told() -> None:
     assert all(found.values())
 
 
+def test_every_part_of_an_rsa_key_is_tried() -> None:
+    class Session(GuardedSession):
+        def read_material(self, key: KeySelector, name: str) -> int:
+            if name == "COEFFICIENT":
+                return 128
+            return super().read_material(key, name)
+
+        def wrap(self, key: KeySelector, mechanism: str, wrapping: KeySelector) -> int:
+            if key.key_type is KeyType.RSA:
+                raise TokenError("wrap a key", "KeyUnextractable")
+            return 40
+
+    attempts, untried = try_doors(Session(), KeySelector(None, b"id", KeyType.RSA))
+    assert len(attempts) == 10 + len(WRAPPING_MECHANISMS)
+    assert [each.door for each in attempts if not each.refused] == ["read CKA_COEFFICIENT"]
+    assert untried == ()
+
+
 def test_an_empty_answer_gives_nothing_away() -> None:
     class Session(GuardedSession):
-        def read_value(self, key: KeySelector) -> int:
+        def read_material(self, key: KeySelector, name: str) -> int:
             return 0
 
     assert refused(Session())["read CKA_VALUE"]
@@ -184,7 +202,7 @@ def test_a_token_that_makes_no_wrapping_key_says_so() -> None:
 )
 def test_a_token_in_trouble_refuses_nothing(trouble: TokenError) -> None:
     class Session(GuardedSession):
-        def read_value(self, key: KeySelector) -> int:
+        def read_material(self, key: KeySelector, name: str) -> int:
             raise trouble
 
     with pytest.raises(type(trouble)):
