@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from assay.kms.condition_keys import KeyType
+from assay.kms.documents import shown
 from assay.kms.errors import DocumentError, InternalError
 from assay.kms.patterns import Pattern, read_pattern, text_of
 from assay.kms.query import Query, Value
@@ -83,7 +84,7 @@ def _arn(value: str, place: str, variables: bool) -> Matcher:
         read_pattern(part, place, variables=variables) for part in _arn_parts(value, variables)
     )
     if len(patterns) != 6 or value[:4] != "arn:":
-        raise DocumentError(f"{place}: expected an ARN of six parts, found {value[:80]!r}")
+        raise DocumentError(f"{place}: expected an ARN of six parts, found {shown(value)}")
     return lambda found, query: _arn_matches(patterns, text_of(found), query)
 
 
@@ -115,7 +116,7 @@ def _bool(value: str, place: str, variables: bool) -> Matcher:
     del variables  # "You can't use a policy variable with other operators"
     wanted = value.lower()
     if wanted not in ("true", "false"):
-        raise DocumentError(f"{place}: expected true or false, found {value[:40]!r}")
+        raise DocumentError(f"{place}: expected true or false, found {shown(value)}")
     return _alone(lambda found: text_of(_typed(found, bool)) == wanted)
 
 
@@ -123,7 +124,7 @@ def _number(relation: Callable[[Decimal, Decimal], bool]) -> Reader:
     def read(value: str, place: str, variables: bool) -> Matcher:
         del variables
         if not _NUMBER.fullmatch(value):
-            raise DocumentError(f"{place}: expected a number, found {value[:40]!r}")
+            raise DocumentError(f"{place}: expected a number, found {shown(value)}")
         wanted = Decimal(value)
         return _alone(lambda found: relation(_as_number(found), wanted))
 
@@ -167,7 +168,7 @@ def _read_date(value: str, place: str) -> datetime:
         pass
     raise DocumentError(
         f"{place}: expected a date such as 2026-11-26T15:00:00Z or seconds since 1970, "
-        f"found {value[:40]!r}"
+        f"found {shown(value)}"
     )
 
 
@@ -192,7 +193,7 @@ def _address(value: str, place: str, variables: bool) -> Matcher:
         network = ipaddress.ip_network(value, strict=False)
     except ValueError as error:
         raise DocumentError(
-            f"{place}: expected an address or a range such as 203.0.113.0/24, found {value[:60]!r}"
+            f"{place}: expected an address or a range such as 203.0.113.0/24, found {shown(value)}"
         ) from error
     return _alone(lambda found: _as_address(found) in network)
 

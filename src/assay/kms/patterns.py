@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from assay.kms.condition_keys import find_key
+from assay.kms.documents import shown
 from assay.kms.errors import DocumentError
 from assay.kms.query import Query, Value
 
@@ -157,13 +158,15 @@ def _variable(text: str, at: int, place: str) -> tuple[str | Variable, int]:
     end = text.find("}", at)
     inside = text[at + 2 : end]
     if end < 0:
-        raise DocumentError(f"{place}: expected a brace that closes {text[at : at + 40]!r}")
+        raise DocumentError(f"{place}: expected a brace that closes {shown(text[at:])}")
     if inside in _ESCAPED:
         return inside, end + 1
     parts = _VARIABLE.fullmatch(inside)
     key = find_key(parts[1]) if parts else None
     if parts is None or key is None:
-        raise DocumentError(f"{place}: expected a variable that is known, found ${inside[:60]!r}")
+        raise DocumentError(
+            f"{place}: expected a variable that is known, found {shown(text[at : end + 1])}"
+        )
     if key.many:
         raise DocumentError(f"{place}: {key.name} has many values, so that no variable can be it")
     return Variable(key.fact, parts[2]), end + 1
