@@ -580,6 +580,14 @@ def test_a_worker_that_is_killed_is_told_with_the_way_out() -> None:
         sweep(_die, [(Span(None, (1,)), 1)], Crew(_die, executor), lambda *_: None)
 
 
+def test_a_pool_that_died_before_more_work_is_told_in_the_same_way() -> None:
+    with process_pool(1) as executor:
+        with pytest.raises(CrewError):
+            sweep(_die, [(Span(None, (1,)), 1)], Crew(_die, executor), lambda *_: None)
+        with pytest.raises(CrewError, match="run this step again"):
+            sweep(_die, [(Span(None, (1,)), 1)], Crew(_die, executor), lambda *_: None)
+
+
 def test_statistics_that_a_role_may_not_rewrite_are_not_called_rewritten(
     fresh_postgresql_url: str,
 ) -> None:

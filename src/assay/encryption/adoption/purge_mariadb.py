@@ -21,6 +21,7 @@ Example:
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,7 @@ _ROUNDS = 3
 _FLUSHES = 2
 _MOST_FILLED_BYTES = 2**33
 _UNDO_SECONDS = 60.0
+_PURGED = re.compile(r"Trx id counter (\d+)\s+Purge done for trx's n:o < (\d+)")
 _BINARY_LOG_SECONDS = 20.0
 
 
@@ -184,15 +186,38 @@ def _set_for_a_while(connection: Connection, name: str, value: int) -> Iterator[
 
 
 def _await_purge_of_undo(connection: Connection) -> None:
+    """Wait until no row version from before is needed any more, also while others go on writing.
+
+    Twice, because undo logs that were gone through are freed with the next ones.
+    """
     deadline = time.monotonic() + _UNDO_SECONDS
+    for _ in range(2):
+        now, _purged = _transactions(connection)
+        while _transactions(connection)[1] < now and _history(connection):
+            if time.monotonic() > deadline:
+                raise StorageUnreachableError(
+                    "expected no row version from before to be needed any more, found a "
+                    "transaction that is still open; end it, and run this step again"
+                )
+            time.sleep(0.1)
+
+
+def _history(connection: Connection) -> int:
+    """How many undo logs of finished transactions there are."""
     asked = text("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")
-    while int(connection.execute(asked).one()[1]):
-        if time.monotonic() > deadline:
-            raise StorageUnreachableError(
-                "expected no row version from before to be needed any more, found a transaction "
-                "that is still open; end it, and run this step again"
-            )
-        time.sleep(0.1)
+    return int(connection.execute(asked).one()[1])
+
+
+def _transactions(connection: Connection) -> tuple[int, int]:
+    """The number of the next transaction, and of the first whose old row versions are kept."""
+    status = str(connection.execute(text("SHOW ENGINE INNODB STATUS")).one()[2])
+    found = _PURGED.search(status)
+    if found is None:
+        raise StorageUnreachableError(
+            "expected the server to say how far it has purged undo logs, found another form of "
+            "SHOW ENGINE INNODB STATUS"
+        )
+    return int(found[1]), int(found[2])
 
 
 def _begin_new_redo_log(connection: Connection) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import uuid4
@@ -172,7 +173,8 @@ def sweep(
                 early = begin + sent / options.rows_per_second - options.monotonic()
                 if early > 0:
                     options.sleep(early)
-            waiting.append((span, crew.executor.submit(job, span)))
+            with _told_of_the_dead():
+                waiting.append((span, crew.executor.submit(job, span)))
             sent += rows
             while len(waiting) >= options.in_flight or (waiting and waiting[0][1].done()):
                 total += _next(waiting, crew.watch, on_done)
@@ -194,16 +196,26 @@ def _next(
         if not wait([future], _LOOK_EVERY_SECONDS).done:
             watch(None)
     try:
-        tally = future.result()
-    except BrokenExecutor:
-        raise CrewError(
-            "expected the processes that work to live until the end, found one that was killed or "
-            "that ran out of memory; what is written stays written: run this step again, with "
-            "fewer --workers or a smaller --batch if it happens again"
-        ) from None
+        with _told_of_the_dead():
+            tally = future.result()
+    except CrewError:
+        raise
     except Exception as exc:
         watch(exc)
         raise
     waiting.popleft()
     on_done(span, tally)
     return tally
+
+
+@contextmanager
+def _told_of_the_dead() -> Iterator[None]:
+    """Name a pool that lost a process: it says so of work that waits, and to who brings more."""
+    try:
+        yield
+    except BrokenExecutor:
+        raise CrewError(
+            "expected the processes that work to live until the end, found one that was killed or "
+            "that ran out of memory; what is written stays written: run this step again, with "
+            "fewer --workers or a smaller --batch if it happens again"
+        ) from None
