@@ -135,14 +135,14 @@ def write_and_count(code, name, shared, stop):
         added = str(uuid4())
         emails[added] = f"{added}@{name}.example"
         patience.until_it_works(code.insert, added, emails[added])
-        for key in (chance.choice(shared), chance.choice(list(emails))):
+        for key in (*chance.sample(shared, 3), chance.choice(list(emails))):
             patience.until_it_works(code.count, key)
             counted[key] += 1
         if chance.random() < 0.3:
             deleted.append(chance.choice(list(emails)))
             patience.until_it_works(code.delete, deleted[-1])
             del emails[deleted[-1]]
-        time.sleep(0.05)
+        time.sleep(0.03)
     return {"counted": counted, "emails": emails, "deleted": deleted, **vars(patience)}
 
 

@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import adoption_counters as counters
 import adoption_shop as shop
 
-ROWS, KILLS = 120, 2
+ROWS, KILLS, RACES = 120, 2, 6
 
 
 class Shop:
@@ -78,7 +78,7 @@ class Shop:
         """A step in this process."""
         adoption = self.adoption(stage)
         with ThreadPoolExecutor(1) as executor:
-            crew = Crew(adoption.store, executor, Options(batch_rows=20))
+            crew = Crew(adoption.store, executor, Options(batch_rows=60))  # open for long
             (report,) = step(adoption, crew, *more)
         return report
 
@@ -139,17 +139,29 @@ class Kill:
             self.killed += 1
 
 
+def raced(step):
+    """A step again and again, until writers were faster with a row; with how many."""
+    overtaken, rounds, deadline = 0, 0, time.monotonic() + 30
+    while (not overtaken or rounds < RACES) and time.monotonic() < deadline:
+        tally = step().tally
+        assert tally.refused == {}
+        overtaken += tally.passed_over
+        rounds += 1
+    return overtaken
+
+
 def test_backfills_that_are_killed_again_and_again_lose_nothing(customers):
     chance = random.Random(11)  # noqa: S311 - when and whom to kill
     with counters.writing(customers.url, "plaintext", ["old", "a", "b"], customers.shared) as did:
         for _ in range(KILLS):
             customers.run_and_kill(Kill(chance), run_backfill, "plaintext", ())
         assert customers.ask("SELECT count(*) FROM customers WHERE sealed IS NOT NULL")
+        overtaken = raced(lambda: customers.run(run_backfill, "plaintext", ()))
+    assert overtaken
     assert sum(each["stale"] for each in did)
     assert not any(each["gave_way"] for each in did)
     report = customers.run(run_backfill, "plaintext", ())
     assert (report.left, report.tally.refused) == (0, {})
-    assert report.tally.done
     verified = customers.run(run_verify, "plaintext", ())
     assert verified.passed
     assert verified.tally.rows == customers.ask("SELECT count(*) FROM customers")
@@ -186,7 +198,7 @@ def test_the_plaintext_goes_and_keys_change_while_processes_write(customers):
     terms = Terms(timedelta(hours=1), search_storage, binary_logs=True)
     with counters.writing(customers.url, "retired", ["a", "b", "c"], customers.shared) as did:
         contracted = customers.run(run_contract, "retired", customers.versions, (), terms)
-        rekeyed = customers.run(run_rekey, "retired", (), [DataKeyClass.ROWS])
+        overtaken = raced(lambda: customers.run(run_rekey, "retired", (), [DataKeyClass.ROWS]))
         rows = customers.ask("SELECT count(*) FROM customers")
         deadline = time.monotonic() + 30
         while (more := customers.ask("SELECT count(*) FROM customers") - rows) < 9:
@@ -194,13 +206,12 @@ def test_the_plaintext_goes_and_keys_change_while_processes_write(customers):
                 break  # whoever writes no more says why
             time.sleep(0.02)
     assert more >= 9
+    assert overtaken
     if customers.engine.dialect.name == "postgresql":
         assert not any(each["gave_way"] for each in did)
     assert contracted.shown_gone, contracted
     assert len(contracted.remains) == 1, contracted  # of which no command reaches
     assert len(contracted.before.found) > 20
-    assert rekeyed.tally.done >= ROWS
-    assert rekeyed.tally.refused == {}
     customers.is_exact("retired", did)
     found = search_storage(customers.engine, [customers.mark])
     assert (found.places, found.gaps) == ((), ())
