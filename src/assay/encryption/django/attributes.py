@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from assay.encryption.concealment import concealed, forget_variables
+from assay.encryption.concealment import forget_variables
 from assay.encryption.django.contents import UNSET, Contents
 from assay.encryption.django.declared import SealedModel
 from assay.encryption.django.errors import MissingFieldError
@@ -47,13 +47,18 @@ class SealedAttribute:
                 return value
         return self._read(instance)
 
-    @concealed
     def _read(self, instance: Any) -> object:
-        declared = declared_by(instance)
-        contents = open_group(instance, declared, declared.columns[self._column])
-        value = contents.fields.get(self._name, UNSET)
-        if value is not UNSET:
-            return value
+        try:
+            declared = type(instance).__sealed__ or declared_by(instance)
+            contents = open_group(instance, declared, declared.columns[self._column])
+            value = contents.fields.get(self._name, UNSET)
+            return value if value is not UNSET else self._default(contents)
+        except Exception as exc:
+            forget_variables(exc)
+            raise
+
+    def _default(self, contents: Contents) -> object:
+        """The value of a field that an instance, or its envelope, does not hold."""
         field = self.field
         if contents.envelope is None and contents.replaces is UNSET:
             value = contents.fields[self._name] = field.get_default()

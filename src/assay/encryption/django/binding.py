@@ -11,8 +11,11 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from assay.encryption.django.declared import SealedGroup
 from assay.encryption.django.errors import KeyringNotBoundError, UnsupportedDatabaseError
+from assay.encryption.django.rows import OwnerRows
 from assay.encryption.envelope import EnvelopeOpener, EnvelopeSealer
+from assay.encryption.generations import Generations
 from assay.encryption.owner_keys import IndexKeys
 from assay.keys import Keyring
 
@@ -30,13 +33,23 @@ class DatabaseKeys:
         keyring: has the owners' data keys.
     """
 
-    __slots__ = ("indexes", "keyring", "opener", "sealer")
+    __slots__ = ("_rows", "indexes", "keyring", "opener", "sealer")
 
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
         self.sealer = EnvelopeSealer()
         self.opener = EnvelopeOpener()
         self.indexes = IndexKeys(keyring)
+        self._rows: Generations[tuple[int, str], OwnerRows] = Generations(4096)
+
+    def rows(self, group: SealedGroup, owner: str) -> OwnerRows:
+        """The rows of an owner in a group."""
+        place = (id(group), owner)
+        rows = self._rows.young.get(place) or self._rows.get(place)
+        if rows is None or rows.group is not group:
+            rows = OwnerRows(self.keyring, self.opener, group, owner)
+            self._rows.put(place, rows)
+        return rows
 
     def __deepcopy__(self, memo: object) -> DatabaseKeys:
         """The same keys: Django copies settings when it clones a connection."""
@@ -79,13 +92,17 @@ def keys_of(using: str) -> DatabaseKeys:
     Raises:
         KeyringNotBoundError: `bind` was not called for it.
     """
-    keys = _settings(using).get(_SETTING)
-    if type(keys) is not DatabaseKeys:
-        raise KeyringNotBoundError(
-            f"expected a database with a keyring, found none for {using!r}; call "
-            "assay.encryption.django.bind(keyring, using=…) once, in AppConfig.ready"
-        )
-    return keys
+    try:  # once for each row that is opened
+        keys = connections.settings[using][_SETTING]
+    except KeyError:
+        keys = None
+    if type(keys) is DatabaseKeys:
+        return keys
+    _settings(using)
+    raise KeyringNotBoundError(
+        f"expected a database with a keyring, found none for {using!r}; call "
+        "assay.encryption.django.bind(keyring, using=…) once, in AppConfig.ready"
+    )
 
 
 def _settings(using: str) -> dict[str, Any]:

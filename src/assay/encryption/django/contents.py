@@ -36,7 +36,7 @@ class Contents:
         replaces: the stored envelope from which changed values were made; None when the column
             was NULL; `UNSET` for a new row.
         version: of the stored envelope, in a versioned group; 0 when there is none.
-        assigned: the fields that were assigned since the row was read.
+        assigned: the fields that were assigned since the row was read, if it was.
         pending: values, envelope and version on their way into the database.
     """
 
@@ -76,8 +76,9 @@ class Contents:
         """The contents after a field was assigned; the same ones when they are not sealed."""
         if self.envelope is None:
             self.fields[name] = value
-            self.assigned |= {name}
             self.pending = None
+            if self.replaces is not UNSET:
+                self.assigned |= {name}
             return self
         fields = {**self.fields, name: value}
         return Contents(fields, None, self.envelope, frozenset({name}), self.version)

@@ -54,6 +54,8 @@ class SealedGroup:
         versioned: whether the envelope is bound to a version that stands beside it.
         fields: the model's fields by name, see `assay.encryption.django.fields`.
         padded: whether the payload is padded.
+        kinds: the types of the values that an envelope may hold of each field.
+        freezes: the fields whose values may be dicts and lists.
     """
 
     name: str
@@ -62,6 +64,13 @@ class SealedGroup:
     fields: Mapping[str, Any]
     padded: bool
     versioned: bool
+    kinds: Sequence[tuple[str, tuple[type, ...]]] = field(init=False, repr=False)
+    freezes: Sequence[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        kinds = [(name, (*each.sealed_kinds, type(None))) for name, each in self.fields.items()]
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "freezes", [name for name, each in kinds if dict in each])
 
     @property
     def version_column(self) -> str:

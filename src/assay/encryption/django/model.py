@@ -10,11 +10,11 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
 from django.core.exceptions import ValidationError
-from django.db import models, router
-from django.db.models.signals import class_prepared
+from django.db import router
+from django.db.models.signals import class_prepared, post_init, pre_init
 
 from assay.encryption.concealment import concealed, forget_variables
 from assay.encryption.django.checks import admin_errors, database_errors, option_errors
@@ -27,7 +27,7 @@ from assay.encryption.django.errors import (
     StaleEnvelopeError,
 )
 from assay.encryption.django.interchange import admit_fixture, open_fixture
-from assay.encryption.django.reading import made_by_django_alone, with_deferred
+from assay.encryption.django.reading import attributes_of, listened_to, made_of
 from assay.encryption.django.sealing import (
     UNCHANGED,
     begin_writing,
@@ -79,20 +79,13 @@ class Sealed:
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> Any:
         """As Django's; remembers owner and primary key, to which the envelopes are bound."""
-        declared = cls.__sealed__
-        model: Any = cls
-        new: Any
+        declared, model = cls.__sealed__, cast("Any", cls)
+        names = None if declared is None else attributes_of(model, Sealed)
         try:
-            if declared is None or not made_by_django_alone(model, Sealed):
+            if names is None or ((pre_init.receivers or post_init.receivers) and listened_to(cls)):
                 new = super().from_db(db, field_names, values)  # type: ignore[misc]  # of the model
             else:
-                if len(values) != len(model._meta.concrete_fields):
-                    values = with_deferred(model, field_names, values)
-                new = model.__new__(model)
-                models.Model.__init__(new, *values)
-                state = new._state
-                state.adding = False
-                state.db = db
+                new = made_of(model, names, db, field_names, values)
         except Exception as exc:
             forget_variables(exc)
             values = ()

@@ -26,9 +26,7 @@ from assay.encryption.django.errors import (
     UnsealedWriteError,
 )
 from assay.encryption.errors import MissingEnvelopeError
-from assay.encryption.frozen import freeze
-from assay.encryption.owner_keys import key_of_envelope
-from assay.encryption.payload import decode_payload, encode_payload
+from assay.encryption.payload import encode_payload
 from assay.encryption.row_address import RowAddress
 from assay.encryption.row_version import FIRST_VERSION, put_version
 
@@ -90,56 +88,41 @@ def open_group(instance: Any, declared: SealedModel, group: SealedGroup) -> Cont
         assay.keys.KeysError: the data key is not to be had.
     """
     held = instance.__dict__
-    if type(held.get(group.column)) is not Contents:
-        deferred = [name for name in declared.read_with(group) if name not in held]
-        if deferred:  # the version belongs to the envelope that is read with it
-            instance.refresh_from_db(fields=declared.read_with(group))
-    found = held[group.column]
+    found = held.get(group.column)
     if type(found) is Contents:
         return found
+    if found is None or group.versioned:
+        found = _loaded(instance, group, declared.read_with(group))
+        if type(found) is Contents:
+            return found
+    at = held.get(AT) or place_now(instance, declared)
+    owner = at[0] if at[0] is not None else getattr(instance, declared.owner)
+    if type(owner) is not str or not owner:
+        owner = declared.owner_of(owner)
+    envelope = found if type(found) is bytes else bytes(found)
+    version = held[group.version_column] if group.versioned else 0
+    rows = keys_of(instance._state.db or read_from(instance)).rows(group, owner)
+    fields = rows.open(envelope, declared.row_id_of(at[1:]), version)
+    contents = held[group.column] = Contents(fields, envelope, version=version)
+    return contents
+
+
+def _loaded(instance: Any, group: SealedGroup, columns: list[str]) -> Any:
+    """What stands in the column of a group, which is read if it was deferred.
+
+    Raises:
+        MissingEnvelopeError: NULL does.
+    """
+    held = instance.__dict__
+    if any(name not in held for name in columns):  # the version belongs to this very envelope
+        instance.refresh_from_db(fields=columns)
+    found = held[group.column]
     if found is None:
         raise MissingEnvelopeError(
             f"expected an envelope in {group.table}.{group.column}, found NULL; a row from before "
             "its model was sealed gets one when its sealed fields are assigned and saved"
         )
-    at = held.get(AT) or place_now(instance, declared)
-    owner = at[0] if at[0] is not None else getattr(instance, declared.owner)
-    fields = _open(instance, declared, group, bytes(found), declared.owner_of(owner), at[1:])
-    version = held[group.version_column] if group.versioned else 0
-    contents = held[group.column] = Contents(fields, bytes(found), version=version)
-    return contents
-
-
-def _open(  # noqa: PLR0913, PLR0917 - what, of which row, and where it stands
-    instance: Any,
-    declared: SealedModel,
-    group: SealedGroup,
-    envelope: bytes,
-    owner: str,
-    key: tuple[Any, ...],
-) -> dict[str, object]:
-    keys = keys_of(read_from(instance))
-    address = _address(declared, group, owner, key)
-    data_key = key_of_envelope(keys.keyring, owner, envelope)
-    if group.versioned:
-        version = instance.__dict__[group.version_column]
-        payload = keys.opener.open_versioned_payload(data_key, address, version, envelope)
-    else:
-        payload = keys.opener.open_payload(data_key, address.associated_data(), envelope)
-    fields = decode_payload(payload)
-    for name, field in group.fields.items():
-        value = fields.get(name)
-        if value is None:
-            continue
-        if type(value) not in field.sealed_kinds:
-            raise SealedValueError(
-                f"expected {field.sealed_kinds[0].__name__} in the sealed field "
-                f"{group.table}.{name} as the model declares it, found {type(value).__name__} in "
-                "the envelope; declare the type that was sealed"
-            )
-        if type(value) in (dict, list):
-            fields[name] = freeze(value)
-    return fields
+    return found
 
 
 def _address(

@@ -6,10 +6,15 @@ import sys
 import traceback
 from collections import Counter
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
+from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init
 from django.test.utils import isolate_apps
+
+from assay.encryption.django import Sealed, sealed
 
 CANARY = "quartz@obsidian.example"
 
@@ -40,14 +45,49 @@ def counted():
         sys.setprofile(None)
 
 
-def test_a_row_that_is_not_read_costs_one_call(customers):
+def test_a_row_that_is_not_read_costs_two_calls(customers):
     found = []
     for count in (10, 20):
         with counted() as calls:
             assert len(list(customers.objects.all()[:count])) == count
         found.append(calls)
     more = {name: calls - found[0][name] for name, calls in found[1].items()}
-    assert {name: calls for name, calls in more.items() if calls} == {"from_db": 10}
+    assert {name: calls for name, calls in more.items() if calls} == {
+        "from_db": 10,
+        "made_of": 10,
+    }
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda rows: rows.all(),
+        lambda rows: rows.only("label"),
+        lambda rows: rows.only("email"),
+        lambda rows: rows.defer("notes", "label"),
+        lambda rows: rows.raw("SELECT sealed, id FROM sealed_shop_customer ORDER BY id"),
+    ],
+)
+def test_instances_are_those_that_django_makes(customers, load):
+    def made():
+        rows = load(customers.objects.order_by("pk"))
+        return [
+            ({name: value for name, value in vars(row).items() if name != "_state"}, row._state)
+            for row in rows
+        ]
+
+    def listen(**_):
+        heard.append(1)
+
+    quickly, heard = made(), []
+    post_init.connect(listen, sender=customers)
+    try:
+        by_django = made()
+    finally:
+        post_init.disconnect(listen, sender=customers)
+    assert len(heard) == len(quickly) == 30
+    assert [vars(state) for _, state in quickly] == [vars(state) for _, state in by_django]
+    assert [held for held, _ in quickly] == [held for held, _ in by_django]
 
 
 def test_a_model_makes_instances_in_its_own_way(customers):
@@ -69,13 +109,48 @@ def test_a_model_makes_instances_in_its_own_way(customers):
             made.append("__new__")
             return super().__new__(cls)
 
-    for mixin, name in ((Named, "__init__"), (Read, "from_db"), (Counted, "__new__")):
+    class Watched:
+        def __setattr__(self, name, value):
+            if name == "label":
+                made.append("__setattr__")
+            super().__setattr__(name, value)
+
+    for mixin, name in (
+        (Named, "__init__"),
+        (Read, "from_db"),
+        (Counted, "__new__"),
+        (Watched, "__setattr__"),
+    ):
         with isolate_apps("tests.sealed_shop"):
             options = type("Meta", (), {"proxy": True, "app_label": "sealed_shop"})
             model = type("Other", (mixin, customers), {"__module__": __name__, "Meta": options})
         row = model.objects.get(email=f"7{CANARY}", tenant_id="north")
         assert (row.notes, row._state.adding, made) == (CANARY, False, [name])
         made.clear()
+
+
+def test_a_column_may_have_a_descriptor_of_its_own(keyring):
+    class Shouting(DeferredAttribute):
+        def __set__(self, instance, value):
+            instance.__dict__[self.field.attname] = value.upper()
+
+    class ShoutingField(models.CharField):
+        descriptor_class = Shouting
+
+    with isolate_apps("tests.sealed_shop"):
+
+        class Shout(Sealed, models.Model):
+            __owner__ = "tenant"
+            id = models.UUIDField(primary_key=True, default=uuid4)
+            tenant = models.CharField(max_length=9)
+            label = ShoutingField(max_length=9)
+            text = sealed(models.TextField())
+
+            class Meta:
+                app_label = "sealed_shop"
+
+    row = Shout.from_db("default", ["id", "tenant", "label", "sealed"], [uuid4(), "n", "a", b""])
+    assert row.label == "A"
 
 
 def test_what_was_not_loaded_is_read_when_it_is_asked_for(customers):
