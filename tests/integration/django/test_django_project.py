@@ -21,12 +21,6 @@ import pytest
 CANARY = "quartz@obsidian.example"
 PASSWORD = "a password of the test"
 START_SECONDS = 60
-KEYS = """
-organisation: Shop
-keys: embedded:keys.json
-log: {store: .assay, signer: "embedded:keys.json;object=log", origin: shop.example/assay}
-assets: [{id: code, kind: repository, path: .}]
-"""
 
 
 class Project:
@@ -35,7 +29,7 @@ class Project:
     def __init__(self, folder, page):
         self.folder = folder
         self._blocks = re.findall(
-            r"^```(?:python|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+            r"^```(?:python|text|yaml)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
         )
         self.environment = {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -139,9 +133,9 @@ def project(tmp_path, repository):
     installed = settings.replace("INSTALLED_APPS = [", "INSTALLED_APPS = [\n    'shop',")
     assert installed != settings
     made.write("store/settings.py", installed)
-    made.write("assay.yaml", KEYS)
-    made.run("assay", "keys", "create")
-    (tmp_path / "keys.db").touch()
+    made.write("assay.yaml", made.block("organisation:"))
+    for line in made.block("$ export ASSAY_PASSPHRASE").splitlines()[1:]:
+        made.run(*line.removeprefix("$ ").split())
     return made
 
 
