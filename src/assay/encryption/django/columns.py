@@ -13,7 +13,8 @@ Example:
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -24,20 +25,62 @@ from assay.encryption.django.errors import UnsealedPickleError, UnsealedWriteErr
 from assay.encryption.django.sealing import indexed, sealed_for_writing, version_for_writing
 from assay.encryption.ngram_index import HEADER_BYTES
 
-_WAY_OUT = "assign the sealed fields of an instance and save it"
+
+class _MadeWhenSaved:
+    """A column whose values are made of an instance's fields; no other value comes through.
+
+    Attributes:
+        _made: makes the value that is about to be written.
+        _admitted: the type of such values alone.
+        _plain: what the database gets of one.
+        _expected: what it is, for a message.
+        _may_be_null: whether there may be none.
+    """
+
+    _made: ClassVar[Callable[..., Any]]
+    _admitted: ClassVar[type]
+    _plain: ClassVar[type]
+    _expected: ClassVar[str]
+    _may_be_null: ClassVar[bool] = False
+
+    @concealed
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        """Make the value for the instance's row, as it is about to be sealed.
+
+        Raises:
+            MappingError: see its leaves.
+            UnsupportedValueError: the value cannot be indexed.
+            assay.keys.KeysError: there is no data key to be had.
+        """
+        return self._made(model_instance, self.attname, add=add)  # type: ignore[attr-defined]  # Django's
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Admit what was made here, and nothing else.
+
+        Raises:
+            UnsealedWriteError: something else.
+        """
+        if value is None and self._may_be_null:
+            return None
+        if type(value) is not self._admitted:
+            found = "None" if value is None else f"a value of type {type(value).__name__}"
+            raise UnsealedWriteError(
+                f"expected {self._expected}, found {found}; assign the sealed fields of an "
+                "instance and save it"
+            )
+        return super().get_db_prep_save(self._plain(value), connection)  # type: ignore[misc]  # Django's
 
 
-def _refuse(expected: str, value: object) -> NoReturn:
-    found = "None" if value is None else f"a value of type {type(value).__name__}"
-    raise UnsealedWriteError(f"expected {expected}, found {found}; {_WAY_OUT}")
-
-
-class EnvelopeField(models.BinaryField):
+class EnvelopeField(_MadeWhenSaved, models.BinaryField):
     """The column of a group's envelope. NULL in rows from before the model was sealed.
 
     Args:
         owner: the name of the field that says whose a row is; migrations know it from here.
     """
+
+    _made = staticmethod(sealed_for_writing)
+    _admitted, _plain = SealedEnvelope, bytes
+    _expected = "an envelope that was sealed for its row on its way into a sealed column"
 
     non_db_attrs = (*models.BinaryField.non_db_attrs, "owner")
 
@@ -53,28 +96,6 @@ class EnvelopeField(models.BinaryField):
     def get_default(self) -> Contents:
         """What a new instance holds: no values yet."""
         return Contents({})
-
-    @concealed
-    def pre_save(self, model_instance: Any, add: bool) -> Any:
-        """Seal the group for its row.
-
-        Raises:
-            MappingError: see its leaves.
-            assay.keys.KeysError: there is no data key to be had.
-        """
-        return sealed_for_writing(model_instance, self.attname, add=add)
-
-    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        """Admit an envelope that was sealed here, and nothing else.
-
-        Raises:
-            UnsealedWriteError: something else.
-        """
-        if type(value) is not SealedEnvelope:
-            _refuse(
-                "an envelope that was sealed for its row on its way into a sealed column", value
-            )
-        return connection.Database.Binary(bytes(value))
 
     def value_to_string(self, obj: Any) -> str:
         """The envelope in base64, as a fixture holds it: nothing in the clear.
@@ -92,8 +113,12 @@ class EnvelopeField(models.BinaryField):
         return b64encode(envelope).decode("ascii")
 
 
-class VersionField(models.BigIntegerField):
+class VersionField(_MadeWhenSaved, models.BigIntegerField):
     """The column of an envelope's version. It grows by one each time the envelope is replaced."""
+
+    _made = staticmethod(version_for_writing)
+    _admitted, _plain = SealedVersion, int
+    _expected = "a version that was sealed in its envelope"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "editable": False})
@@ -107,51 +132,14 @@ class VersionField(models.BigIntegerField):
     def formfield(self, **_: Any) -> None:
         """None: a version is nobody's to choose."""
 
-    @concealed
-    def pre_save(self, model_instance: Any, add: bool) -> Any:
-        """The version of what is about to be sealed.
 
-        Raises:
-            MappingError: see its leaves.
-            assay.keys.KeysError: there is no data key to be had.
-        """
-        return version_for_writing(model_instance, self.attname, add=add)
-
-    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        """Admit a version that was sealed here, and nothing else.
-
-        Raises:
-            UnsealedWriteError: something else.
-        """
-        if type(value) is not SealedVersion:
-            _refuse("a version that was sealed in its envelope", value)
-        return super().get_db_prep_save(int(value), connection)
-
-
-class IndexField(models.BinaryField):
+class IndexField(_MadeWhenSaved, models.BinaryField):
     """A column of blind indexes; it is computed when the row is saved."""
 
-    @concealed
-    def pre_save(self, model_instance: Any, add: bool) -> Any:
-        """Compute the blind index of what is about to be sealed.
-
-        Raises:
-            UnsupportedValueError: the value cannot be indexed.
-            assay.keys.KeysError: there is no index key to be had.
-        """
-        return indexed(model_instance, self.attname, add=add)
-
-    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        """Admit a blind index that was computed here, or None.
-
-        Raises:
-            UnsealedWriteError: something else.
-        """
-        if value is None:
-            return None
-        if type(value) is not BlindIndexValue:
-            _refuse("a blind index that was computed from a sealed field", value)
-        return connection.Database.Binary(bytes(value))
+    _made = staticmethod(indexed)
+    _admitted, _plain = BlindIndexValue, bytes
+    _expected = "a blind index that was computed from a sealed field"
+    _may_be_null = True
 
     def value_to_string(self, obj: Any) -> str:
         """The index in base64, as a fixture holds it; it is computed anew when it is loaded."""
