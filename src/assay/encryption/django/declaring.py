@@ -50,14 +50,25 @@ def declare(sender: Any, mixin: type) -> None:
         return
     _refuse_shape(sender, mixin)
     owner = _owner(sender)
-    name = sender.__sealed_name__ or meta.db_table
-    key = tuple(field.attname for field in meta.pk_fields)
+    sender.__sealed__ = _declared(sender, owner, fields)
+    for name in sender.__sealed__.unique:
+        _add_constraint(sender, owner, name)
+    guard_natural_key(sender)
+
+
+def _declared(cls: Any, owner: Any, fields: list[Any]) -> SealedModel:
+    """What a model declares, with the owner's field and the sealed ones."""
+    name = cls.__sealed_name__ or cls._meta.db_table
     groups = {}
     for group in dict.fromkeys(field.sealed_group for field in fields):
         members = {field.name: field for field in fields if field.sealed_group == group}
-        column = envelope_column(group)
         groups[group] = SealedGroup(
-            group, name, column, members, sender.__sealed_padding__, sender.__sealed_versions__
+            group,
+            name,
+            envelope_column(group),
+            members,
+            cls.__sealed_padding__,
+            cls.__sealed_versions__,
         )
     indexes: dict[str, dict[str, BlindIndex]] = {
         field.name: {
@@ -73,21 +84,19 @@ def declare(sender: Any, mixin: type) -> None:
         for field in fields
         if any(type(each) is Equality and each.unique for each in field.sealed_indexes)
     )
-    sender.__sealed__ = SealedModel(
+    key = cls._meta.pk_fields
+    return SealedModel(
         name,
         owner.attname,
-        key,
-        row_id_encoder([_row_id_kind(sender, field) for field in meta.pk_fields]),
+        tuple(field.attname for field in key),
+        row_id_encoder([_row_id_kind(cls, field) for field in key]),
         groups,
         {group.column: group for group in groups.values()},
         {field.name: field for field in fields},
         indexes,
         unique,
-        (owner, *meta.pk_fields),
+        (owner, *key),
     )
-    for each in unique:
-        _add_constraint(sender, owner, each)
-    guard_natural_key(sender)
 
 
 def _refuse_shape(cls: Any, mixin: type) -> None:
