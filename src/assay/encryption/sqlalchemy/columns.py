@@ -34,6 +34,10 @@ _TAKE_AND_GIVE_BYTES = frozenset(
 """Drivers that need no conversion of bytes, which would cost on every row."""
 
 
+WHATEVER_STANDS = b""
+"""Says that contents replace no envelope that somebody may have changed: the row had none."""
+
+
 class Contents:
     """What an instance holds of a sealed column: values in the clear, and their envelope.
 
@@ -47,7 +51,7 @@ class Contents:
         place: the associated data under which the envelope was sealed or opened.
         home: the ``id`` of the instance's ``__dict__`` in which unsealed contents may be changed.
         replaces: the stored envelope from which these contents were made, as long as they have not
-            taken its place; see `assay.encryption.sqlalchemy.swapping`.
+            taken its place, or `WHATEVER_STANDS`; see `assay.encryption.sqlalchemy.swapping`.
     """
 
     # Not a struct or a dataclass: what turns those into JSON must not find the fields.
@@ -150,7 +154,7 @@ class EnvelopeType(_SealedBytes):
         return dialect.type_descriptor(LargeBinary())
 
     def _admit(self, value: object) -> bytes | None:
-        if type(value) is Contents and value.envelope is not None and value.replaces is None:
+        if type(value) is Contents and value.envelope is not None and not value.replaces:
             return value.envelope
         raise UnsealedWriteError(
             "expected an envelope that was sealed for its row on its way into a sealed column, "

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, LargeBinary, event, select, type_coerce
 from sqlalchemy.orm import InstanceState, Mapper, Session
 from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 
@@ -25,7 +25,7 @@ from assay.encryption.concealment import concealed
 from assay.encryption.errors import TamperedEnvelopeError
 from assay.encryption.payload import encode_payload
 from assay.encryption.row_version import FIRST_VERSION
-from assay.encryption.sqlalchemy.columns import Contents, envelope_of
+from assay.encryption.sqlalchemy.columns import WHATEVER_STANDS, Contents, envelope_of
 from assay.encryption.sqlalchemy.errors import (
     OwnerChangedError,
     StaleEnvelopeError,
@@ -36,7 +36,7 @@ from assay.encryption.sqlalchemy.model import UNSET, SealedGroup, SealedModel
 from assay.encryption.sqlalchemy.moving import is_moved
 from assay.encryption.sqlalchemy.rows import OwnerRows
 from assay.encryption.sqlalchemy.session_keys import SessionKeys
-from assay.encryption.sqlalchemy.transition import claim, write_plaintext
+from assay.encryption.sqlalchemy.transition import claim, plaintext_fields, write_plaintext
 from assay.encryption.sqlalchemy.uniqueness import refuse_duplicate
 
 _MAPPERS: WeakSet[Mapper[Any]] = WeakSet()
@@ -119,6 +119,7 @@ def _write_whole_row(instance: Any, model: SealedModel) -> None:
     """
     for group in model.groups.values():
         flag_modified(instance, group.column)
+        getattr(instance, group.column).replaces = WHATEVER_STANDS
         if group.versioned:
             flag_modified(instance, group.version_column)
         for name in group.indexed:
@@ -167,6 +168,8 @@ def _seal_change(
     if not moved and _same(before, contents):
         set_committed_value(instance, group.column, before)
         return
+    if not isinstance(before, bytes | Contents | None):
+        before = state.committed_state[group.column] = _stored(connection, state, model, group)
     if group.in_transition:
         claim(connection, state, model.home_of(group), group)
     owner = model.owner_of(getattr(instance, model.owner))
@@ -174,11 +177,11 @@ def _seal_change(
     rows = keys.rows(group, owner)
     version: Any = getattr(instance, group.version_column) if group.versioned else None
     if type(contents) is Contents and _made_from(contents) is None:
-        contents = _completed(rows, before, contents, row_id, version)
+        contents = _completed(rows, instance, before, contents, row_id)
     replaces = _replaced(before, contents, model)
     following = version + 1 if type(version) is int else version
     sealed = held[group.column] = _sealed(rows, contents, row_id, version, following)
-    sealed.replaces = replaces
+    sealed.replaces = WHATEVER_STANDS if replaces is None else replaces
     if group.versioned:
         setattr(instance, group.version_column, following)
     if group.in_transition:
@@ -193,6 +196,34 @@ def _seal_change(
         if known.get(name, UNSET) != value:
             for column, index in model.indexes[name].items():
                 setattr(instance, column, keys.indexes.value(index, owner, value))
+
+
+def _stored(
+    connection: Connection, state: InstanceState[Any], model: SealedModel, group: SealedGroup
+) -> bytes | None:
+    """The envelope of a row that the session has not loaded: an instance was merged into it.
+
+    Raises:
+        StaleEnvelopeError: there is no such row any more.
+    """
+    column: Any = state.mapper.columns[group.column]
+    keys = [_in_table(state.mapper.attrs[name], column.table) for name in model.key]
+    identity = zip(keys, state.key[1] if state.key is not None else (), strict=True)
+    found = connection.execute(
+        select(type_coerce(column, LargeBinary)).where(*(key == value for key, value in identity))
+    ).one_or_none()
+    if found is None:
+        raise StaleEnvelopeError(
+            f"expected the row of {model.name} into which an instance was merged, found none: "
+            "another session has deleted it since; roll back, and merge it again"
+        )
+    envelope: bytes | None = found[0]
+    return None if envelope is None else bytes(envelope)
+
+
+def _in_table(prop: Any, table: object) -> Any:
+    """The column of an attribute in one of the tables that are joined for its class."""
+    return next(column for column in prop.columns if column.table is table)
 
 
 def _made_from(contents: object) -> bytes | None:
@@ -214,11 +245,15 @@ def _open_brought(rows: OwnerRows, envelope: bytes, row_id: bytes, version: obje
 
 
 def _completed(
-    rows: OwnerRows, before: object, contents: Contents, row_id: bytes, version: object
+    rows: OwnerRows, instance: Any, before: object, contents: Contents, row_id: bytes
 ) -> Contents:
     """Fields of a new instance that was merged into a stored row; the row keeps its others."""
+    group = rows.group
     if isinstance(before, bytes):
+        version = getattr(instance, group.version_column) if group.versioned else None
         before = rows.open(before, row_id, version)
+    elif before is None and group.in_transition:  # then they stand in the clear
+        before = Contents(plaintext_fields(instance, group), None, None)
     if type(before) is not Contents:
         return contents
     return Contents({**before.fields, **contents.fields}, None, None)

@@ -331,6 +331,16 @@ def _refuse_update(model: SealedModel, statement: Any, parameters: object) -> No
     named = _names(statement)
     rows = parameters if isinstance(parameters, list) else []
     refuse_named_plaintext(model, named.union(*rows))
+    values = [getattr(value, "value", None) for value in (statement._values or {}).values()]  # noqa: SLF001 - there is no other way to see them
+    if any(
+        type(value) is Contents
+        for each in (values, *(row.values() for row in rows))
+        for value in each
+    ):
+        raise UnsealedWriteError(
+            f"expected an UPDATE that leaves the envelopes of {model.name} alone, found that of an "
+            "instance among the values, which belongs to its own row; assign the fields and flush"
+        )
     versions = {group.version_column for group in model.groups.values() if group.versioned}
     bound = ({model.owner, *model.key, *versions} & named) | (
         {model.owner, *versions} & set().union(*rows)

@@ -6,6 +6,9 @@ UPDATE that writes an envelope has ``AND sealed = :the envelope that was read`` 
 for each group that it writes. A row that another session changed meanwhile is not matched, nothing
 of it is written, and the flush fails.
 
+Contents that stand in an UPDATE without having been sealed for it replace only themselves: those of
+an instance of which ``bulk_save_objects(…, update_changed_only=False)`` writes all columns.
+
 It costs nothing on reads, and on writes no statement more. An UPDATE without an envelope, and a
 DELETE, are left as they are: they lose no sealed field that somebody wanted to keep. A model's own
 ``version_id_col`` is checked in the same WHERE.
@@ -55,10 +58,12 @@ class CompareAndSwap(Update):
         keys: tuple[str, ...] = table.info[_INFO_KEY]
 
         def replacing(row: _Row) -> tuple[str, ...]:
-            return tuple(key for key in keys if _replaced(row.get(key)) is not None)
+            return tuple(key for key in keys if _replaced(row.get(key)))
 
         if not any(replacing(row) for row in distilled_params):
-            return self.run(connection, distilled_params, execution_options)
+            result = self.run(connection, distilled_params, execution_options)
+            _settle(keys, distilled_params)
+            return result
         if not connection.dialect.supports_sane_rowcount:
             raise UnsealedWriteError(
                 "expected a driver that says how many rows an UPDATE has matched, so that no other "
@@ -72,9 +77,7 @@ class CompareAndSwap(Update):
                 result = statement.run(connection, batch, execution_options)
                 self._verify(result.rowcount, len(batch))
                 results.append(result)
-        for row in distilled_params:
-            for key in replacing(row):
-                row[key].replaces = None  # from here on it is what stands in the row
+        _settle(keys, distilled_params)
         return results[0] if len(results) == 1 else _Results(results)
 
     def run(self, connection: Connection, rows: Sequence[_Row], execution_options: Any) -> Any:
@@ -115,7 +118,19 @@ class _Results:
 
 
 def _replaced(value: object) -> bytes | None:
-    return value.replaces if type(value) is Contents else None
+    """The envelope that must stand in the row; none or `WHATEVER_STANDS` when any may."""
+    if type(value) is not Contents or value.envelope is None:
+        return None
+    return value.envelope if value.replaces is None else value.replaces
+
+
+def _settle(keys: tuple[str, ...], rows: Sequence[_Row]) -> None:
+    """From here on the envelopes of these rows are what stands in them."""
+    for row in rows:
+        for key in keys:
+            value = row.get(key)
+            if type(value) is Contents and value.envelope is not None:
+                value.replaces = None
 
 
 def _parameter(key: str) -> str:
@@ -127,7 +142,7 @@ def _bound(row: _Row, columns: tuple[str, ...]) -> _Row:
     bound = dict(row)
     for key in columns:
         contents: Contents = row[key]
-        bound[_parameter(key)] = contents.replaces
+        bound[_parameter(key)] = _replaced(contents)
         bound[key] = Contents(_NO_FIELDS, contents.envelope, None)
     return bound
 
