@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +19,13 @@ from assay.core import Fidelity
 from assay.keys import KeyOrigin, KeyType, TokenError, create_key, open_token, pkcs11_sharing
 from assay.keys.pkcs11 import Session
 from assay.keys.pkcs11 import Token as PkcsToken
-from assay.keys.pkcs11_sharing import _TOKENS
-from assay.kms.errors import InvalidCiphertextError, TokenUnavailableError, UnsupportedError
+from assay.keys.pkcs11_sharing import _LIBRARIES, _TOKENS
+from assay.kms.errors import (
+    InternalError,
+    InvalidCiphertextError,
+    TokenUnavailableError,
+    UnsupportedError,
+)
 from assay.kms.key_kinds import KINDS
 from assay.kms.pkcs11_token import Pkcs11Token
 from assay.kms.public_keys import encrypt_oaep, verify
@@ -98,6 +106,41 @@ def test_another_hash_of_oaep_is_named_when_the_token_lacks_it(token: Pkcs11Toke
         assert "RSAES_OAEP_SHA_256" in str(exc)  # noqa: PT017 - a newer SoftHSM has it
 
 
+def test_a_key_that_another_process_destroyed_is_gone_here_as_well(
+    softhsm_token: Any, token: Pkcs11Token
+) -> None:
+    kept, signing = token.create_key(*SYMMETRIC, LABEL), token.create_key(*SIGNING, LABEL)
+    aes = token.create_key(*SYMMETRIC, LABEL).handle
+    sealed = token.encrypt(aes, b"plaintext", b"")
+    assert token.decrypt(aes, *sealed, b"") == b"plaintext"
+    assert token.sign(signing.handle, "ECDSA_SHA_256", b"message", digested=False)
+    code = (
+        "import os; from pathlib import Path\n"
+        "from assay.keys import open_token; from assay.kms.pkcs11_token import Pkcs11Token\n"
+        f"opened = open_token('pkcs11:token={softhsm_token.label}', directory=Path(),\n"
+        "                    environment=os.environ)\n"
+        f"for handle in ({aes!r}, {signing.handle!r}): Pkcs11Token(opened).destroy_key(handle)\n"
+    )
+    environment = {**os.environ, **softhsm_token.environment}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            token.decrypt(aes, *sealed, b"")
+        with pytest.raises(InternalError):
+            token.sign(signing.handle, "ECDSA_SHA_256", b"message", digested=False)
+    assert token.handles() == {kept.handle}
+    assert token.encrypt(kept.handle, b"plaintext", b"")
+
+
+def test_to_destroy_one_key_forgets_no_other(
+    token: Pkcs11Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = (token.create_key(*SYMMETRIC, LABEL).handle for _ in range(2))
+    token.destroy_key(gone)
+    monkeypatch.setattr(Session, "_search", lambda *_: pytest.fail("it was looked for again"))
+    assert token.encrypt(kept, b"plaintext", b"")
+
+
 class Use:
     """One key of each way to use a key, and whether it still answers as it did."""
 
@@ -125,9 +168,12 @@ class Use:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_uses_the_keys_and_the_parent_goes_on(token: Pkcs11Token) -> None:
     use = Use(token)
+    (library,) = _LIBRARIES.values()
+    generation = library.generation
 
     def in_child() -> list[bytes]:
         use.check()
+        assert library.generation == generation + 1, "the child used its parent's session"
         return [token.random(16) for _ in range(20)]
 
     drawn = [value for _ in range(2) for value in returned_by_child(in_child)]

@@ -110,6 +110,18 @@ def test_what_is_no_key_id_is_refused(key_id: str) -> None:
         key_bytes(key_id)
 
 
+def test_the_smallest_ciphertext_is_that_of_nothing() -> None:
+    header = header_of("mrk-" + "ab" * 16, 1)
+    assert parse(header + bytes(28)).sealed == bytes(16)
+    for refused in (
+        header + bytes(27),
+        header[:17] + bytes(4 + 28),
+        b"\x02" + header[1:] + bytes(28),
+    ):
+        with pytest.raises(InvalidCiphertextError, match="found"):
+            parse(refused)
+
+
 def test_parts_that_do_not_fit_are_refused() -> None:
     key_id = "12345678-1234-1234-1234-123456789012"
     for version in (0, 2**32):

@@ -194,15 +194,17 @@ class Session:
 
     def destroy(self, key: KeySelector) -> None:
         """Destroy a key, and its public half."""
+        self._handles.clear()  # the same key may be known by its label, and by its id
+        self._probes.clear()
         self._destroy(_template(key, public=public) for public in _halves(key))
 
     def destroy_by_id(self, key_id: bytes) -> None:
         """Destroy every key with this id: of whatever type, and both halves."""
+        for key in {key for key, _ in self._handles if key.id in {key_id, None}}:
+            self._forget(key)
         self._destroy({Attribute.CLASS: each, Attribute.ID: key_id} for each in _KEY_CLASSES)
 
     def _destroy(self, templates: Iterable[Mapping[Attribute, Any]]) -> None:
-        self._handles.clear()
-        self._probes.clear()
         for template in templates:
             with named_errors("destroy a key"):
                 for found in self._search(template):
@@ -295,12 +297,14 @@ class Session:
 
     def _keep(self, key: KeySelector, handle: Any, *, public: bool) -> Any:
         if len(self._handles) >= HANDLES_KEPT:
-            oldest, _ = next(iter(self._handles))
-            for half in (False, True):
-                self._handles.pop((oldest, half), None)
-            self._probes.pop(oldest, None)
+            self._forget(next(iter(self._handles))[0])
         self._handles[key, public] = handle
         return handle
+
+    def _forget(self, key: KeySelector) -> None:
+        for public in (False, True):
+            self._handles.pop((key, public), None)
+        self._probes.pop(key, None)
 
 
 def _halves(key: KeySelector) -> tuple[bool, ...]:
