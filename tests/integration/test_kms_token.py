@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pkcs11 import Attribute, PKCS11Error
 from tests.kms_token_contract import CONTRACT, LABEL, SYMMETRIC
 from tests.nonce_record import in_child as returned_by_child
 
@@ -20,6 +21,7 @@ from assay.keys import KeyOrigin, KeyType, TokenError, create_key, open_token, p
 from assay.keys.pkcs11 import Session
 from assay.keys.pkcs11 import Token as PkcsToken
 from assay.keys.pkcs11_sharing import _LIBRARIES, _TOKENS
+from assay.keys.pkcs11_uri import KeySelector
 from assay.kms.errors import (
     InternalError,
     InvalidCiphertextError,
@@ -86,6 +88,22 @@ def test_no_key_of_any_kind_comes_out_of_the_token(softhsm_token: Any, token: Pk
         assert uses == set(kind.uses), spec
         assert handle.hex() in custody.uri
         assert softhsm_token.pin not in repr(custody)
+
+
+def test_nobody_changes_the_public_half(token: Pkcs11Token) -> None:
+    for spec in (KeySpec.RSA_2048, KeySpec.ECC_NIST_P256, KeySpec.ECC_NIST_EDWARDS25519):
+        handle = token.create_key(spec, KeyUsage.SIGN_VERIFY, LABEL).handle
+        kind = KINDS[spec, KeyUsage.SIGN_VERIFY]
+        (shared,) = _TOKENS.values()
+
+        def change(session: Session, key: KeySelector) -> bool:
+            half = session._find(key, public=True)
+            with pytest.raises(PKCS11Error):
+                half[Attribute.LABEL] = "another"
+            return bool(half[Attribute.MODIFIABLE])
+
+        key = KeySelector(None, handle, kind.key_type)
+        assert not shared.run(lambda session, key=key: change(session, key)), spec
 
 
 def test_an_operator_finds_the_keys_by_their_labels(softhsm_token: Any, token: Pkcs11Token) -> None:

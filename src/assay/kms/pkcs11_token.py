@@ -7,6 +7,9 @@ token. Every signature is verified with the public key before it leaves: a fault
 the key (Boneh, DeMillo, Lipton, "On the Importance of Checking Cryptographic Protocols for
 Faults", 1997).
 
+A process makes one call of the token at a time. A software token makes an RSA key of 4096 bits in
+seconds, and signs with it in milliseconds; meanwhile the other calls of that process wait.
+
 Standard: PKCS#11 3.0; least privileges as above.
 
 Example:

@@ -181,7 +181,9 @@ class Session:
         self, kind: KeyKind, template: Mapping[Attribute, bool], options: dict[str, Any]
     ) -> tuple[Any, ...]:
         def generate(curve: bytes | None) -> Any:
+            # Whoever reaches a public half may change it, without a PIN, unless it is frozen too.
             public: dict[Attribute, Any] = {Attribute.PRIVATE: False}
+            public |= {name: value for name, value in template.items() if name in _FROZEN[0]}
             if curve is not None:
                 public[Attribute.EC_PARAMS] = curve
             return self._session.generate_keypair(
