@@ -172,7 +172,7 @@ def values_of(key: str, query: Json) -> list[Json]:
         return [
             v for k, v in (context or {}).items() if f"kms:encryptioncontext:{k.lower()}" == folded
         ]
-    fact = query["facts"].get(folded)
+    fact = query["facts"].get(folded.replace("customermasterkey", "key"))
     return [] if fact is None else listed(fact)
 
 

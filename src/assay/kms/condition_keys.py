@@ -40,6 +40,7 @@ class ConditionKey:
         many: whether a request may have several values of it; such a key needs a set operator.
         key_policies: whether a key policy may ask for it.
         every: whether ``ForAllValues`` may qualify it.
+        instead: the name that a request has it by, when it is another.
     """
 
     name: str
@@ -47,11 +48,12 @@ class ConditionKey:
     many: bool = False
     key_policies: bool = True
     every: bool = True
+    instead: str = ""
 
     @property
     def fact(self) -> str:
         """Its name in lower case, as `Query.facts` has it."""
-        return self.name.lower()
+        return (self.instead or self.name).lower()
 
 
 CONTEXT_PREFIX = "kms:encryptioncontext:"
@@ -73,8 +75,6 @@ _ALL = (
     *_named(
         "text",
         "kms:CallerAccount",
-        "kms:CustomerMasterKeySpec",
-        "kms:CustomerMasterKeyUsage",
         "kms:DataKeyPairSpec",
         "kms:EncryptionAlgorithm",
         "kms:ExpirationModel",
@@ -145,6 +145,9 @@ _ALL = (
         "aws:ResourceOrgPaths",
         "aws:TagKeys",
     ),
+    # Deprecated; they "work the same way".
+    ConditionKey("kms:CustomerMasterKeySpec", instead="kms:KeySpec"),
+    ConditionKey("kms:CustomerMasterKeyUsage", instead="kms:KeyUsage"),
     # "IAM policies only": a key policy that asked for it would not be evaluated by AWS.
     ConditionKey("kms:ResourceAliases", many=True, key_policies=False),
 )
@@ -158,7 +161,7 @@ _PREFIXES = (
 )
 
 CONDITION_KEYS: Mapping[str, ConditionKey] = MappingProxyType(
-    {each.fact: each for each in (*_ALL, *_PREFIXES)}
+    {each.name.lower(): each for each in (*_ALL, *_PREFIXES)}
 )
 """Every condition key by its name in lower case; after a ``:`` or ``/`` at the end goes a name."""
 

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from assay.kms.condition_keys import ConditionKey, find_key
-from assay.kms.documents import listed_at, object_at, shown
+from assay.kms.documents import listed_at, named, object_at, shown
 from assay.kms.errors import DocumentError
 from assay.kms.operators import OPERATORS, Matcher, Operator
 from assay.kms.query import Query, Value
@@ -117,11 +117,11 @@ class ConditionReader:
         """
         found: list[Condition | Presence] = []
         for name, raw in object_at(place, block).items():
-            spot = f"{place}, {name[:60]}"
+            spot = f"{place}, {named(name)}"
             keys = object_at(spot, raw)
             if len(keys) != len({each.lower() for each in keys}):
                 raise DocumentError(f"{spot}: expected each condition key once, in whatever case")
-            found += [self._one(name, each, keys[each], f"{spot}, {each[:80]}") for each in keys]
+            found += [self._one(name, each, keys[each], f"{spot}, {named(each)}") for each in keys]
         return tuple(found)
 
     def _one(self, name: str, key_name: str, raw: object, place: str) -> Condition | Presence:
@@ -164,25 +164,26 @@ def _check_type(operator: Operator, name: str, key: ConditionKey, place: str) ->
     if key.type not in operator.types:
         fitting = sorted(each for each, other in OPERATORS.items() if key.type in other.types)
         raise DocumentError(
-            f"{place}: {name} cannot compare {key.name}; expected one of {', '.join(fitting)}"
+            f"{place}: {name} cannot compare {named(key.name)}; "
+            f"expected one of {', '.join(fitting)}"
         )
 
 
 def _check_quantity(qualifier: str, key: ConditionKey, if_exists: bool, place: str) -> None:
     if key.many and not qualifier:
         raise DocumentError(
-            f"{place}: {key.name} has many values; expected ForAllValues: or ForAnyValue: "
+            f"{place}: it has many values; expected ForAllValues: or ForAnyValue: "
             "before the operator"
         )
     if qualifier == "ForAllValues" and not key.every:
         raise DocumentError(
-            f"{place}: ForAllValues holds for a request without {key.name}, which has one value; "
+            f"{place}: ForAllValues holds for a request without it, and it has one value only; "
             "leave it out"
         )
     if qualifier == "ForAnyValue" and if_exists:
         raise DocumentError(
-            f"{place}: what ForAnyValue with IfExists says of a request without {key.name} is "
-            "not documented; write two statements, one with Null"
+            f"{place}: what ForAnyValue with IfExists says of a request without it is not "
+            "documented; write two statements, one with Null"
         )
 
 

@@ -127,6 +127,11 @@ def either_at(
     return found[0], element[found[0]]
 
 
+def named(text: str) -> str:
+    """A name from the document as part of a place: cut, on one line."""
+    return ascii(text[:80])[1:-1]
+
+
 def shown(value: object) -> str:
     """A value as an error names it: texts, cut; of everything else its type."""
     if isinstance(value, str):

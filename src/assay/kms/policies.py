@@ -30,6 +30,7 @@ from assay.kms.documents import (
     decode_document,
     either_at,
     listed_at,
+    named,
     object_at,
     shown,
     text_at,
@@ -54,6 +55,10 @@ _RESOURCE = re.compile(r"arn:[a-z0-9*?-]+:[a-z0-9-]+:(?=.*\*|[^:]*:[^:]*:.)", re
 _SIDS: Mapping[PolicyKind, re.Pattern[str]] = {
     "key": re.compile("[\x20-\x7e\xa0-\xff]*"),
     "identity": re.compile("[A-Za-z0-9]*"),
+}
+_SID_CHARACTERS: Mapping[PolicyKind, str] = {
+    "key": "letters, digits, signs and spaces",
+    "identity": "letters and digits",
 }
 _DOCUMENT_ELEMENTS: Mapping[PolicyKind, frozenset[str]] = {
     "key": frozenset({"Version", "Id", "Statement"}),
@@ -220,11 +225,13 @@ class _Reader:
             return place
         sid = text_at(f"{place}, Sid", element["Sid"])
         if not _SIDS[self._kind].fullmatch(sid):
-            raise DocumentError(f"{place}, Sid: expected letters and digits, found {shown(sid)}")
+            raise DocumentError(
+                f"{place}, Sid: expected {_SID_CHARACTERS[self._kind]}, found {shown(sid)}"
+            )
         if sid in self._sids:
             raise DocumentError(f"{place}, Sid: expected another than before, found {shown(sid)}")
         self._sids.add(sid)
-        return f"{place} ({sid})" if sid else place
+        return f"{place} ({sid[:64]})" if sid else place
 
     def _principals(
         self, element: Mapping[str, object], place: str
@@ -238,15 +245,15 @@ class _Reader:
             return True, False, frozenset()
         if not isinstance(raw, dict) or not raw:
             raise DocumentError(f'{spot}: expected "*" or {{"AWS": …}}, found {shown(raw)}')
-        named: set[str] = set()
+        found: set[str] = set()
         for kind, value in raw.items():
-            texts = texts_at(f"{spot}, {kind[:40]}", value)
+            texts = texts_at(f"{spot}, {named(kind)}", value)
             if kind == "AWS":
-                named.update(self._aws(each, f"{spot}, AWS") for each in texts)
+                found.update(self._aws(each, f"{spot}, AWS") for each in texts)
             elif kind not in ("Service", "Federated", "CanonicalUser"):
                 raise DocumentError(f"{spot}: expected AWS, found {shown(kind)}")
         root = _root(self._account)
-        return "*" in named, root in named, frozenset(named - {"*", root})
+        return "*" in found, root in found, frozenset(found - {"*", root})
 
     def _aws(self, text: str, place: str) -> str:
         """A principal as an ARN; an account number is its root."""
@@ -262,10 +269,10 @@ class _Reader:
     def _actions(self, element: Mapping[str, object], place: str) -> frozenset[str]:
         name, raw = either_at(place, element, "Action", "NotAction")
         spot = f"{place}, {name}"
-        named: set[str] = set()
+        found: set[str] = set()
         for text in texts_at(spot, raw):
-            named |= self._named_actions(text, spot)
-        return frozenset(named if name == "Action" else ACTIONS.keys() - named)
+            found |= self._named_actions(text, spot)
+        return frozenset(found if name == "Action" else ACTIONS.keys() - found)
 
     def _named_actions(self, text: str, place: str) -> set[str]:
         """The actions of KMS that a name or pattern stands for, compared without case."""

@@ -204,6 +204,33 @@ def test_a_policy_is_read_once_and_cannot_be_changed():
         policy.statements[0].deny = True  # type: ignore[misc]
 
 
+def test_what_a_document_holds_stands_in_a_rule_or_an_error_cut_and_on_one_line():
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+    policy = _policy({**statement, "Sid": "s" * 1000})
+    assert policy.statements[0].label == f"key policy, statement 1 ({'s' * 64})"
+    for name in ("x\n" * 1000, "x" * 1000):
+        for changed in (
+            {name: "x"},
+            {"Sid": name},
+            {"Effect": name},
+            {"Principal": {name: "x"}},
+            {"Action": name},
+            {"Resource": name},
+            {"Condition": {name: {"kms:KeySpec": "x"}}},
+            {"Condition": {"StringEquals": {name: "x"}}},
+            {"Condition": {"StringEquals": {f"aws:RequestTag/{name}": []}}},
+            {"Condition": {"Bool": {f"aws:RequestTag/{name}": "true"}}},
+            {"Condition": {"Bool": {"kms:MultiRegion": name}}},
+            {"Condition": {"StringEquals": {"kms:KeySpec": "${" + name}}},
+        ):
+            if changed == {"Sid": "x" * 1000}:
+                continue
+            with pytest.raises(DocumentError) as caught:
+                _policy({**statement, **changed})
+            assert len(str(caught.value)) < 600
+            assert "\n" not in str(caught.value)
+
+
 # What must hold for every policy and every query.
 
 
