@@ -20,6 +20,7 @@ from assay.keys import KeysError
 from assay.keys.embedded_format import parse_keys, parse_store
 from assay.keys.embedded_uri import parse_embedded_uri
 from assay.keys.pkcs11_uri import parse_pkcs11_uri
+from assay.keys.service_wrapping import join_service_wrapped, split_service_wrapped
 from assay.keys.wrapping import unwrap_with
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -37,6 +38,15 @@ def fuzz_wrapped(data: bytes) -> None:
     except KeysError:
         return
     raise AssertionError("bytes opened that nobody wrapped")
+
+
+def fuzz_service_wrapped(data: bytes) -> None:
+    """The same of a key service; what is accepted is written and read back the same."""
+    try:
+        parts = split_service_wrapped(data)
+    except KeysError:
+        return
+    assert join_service_wrapped(parts.kek, parts.ciphertext) == data
 
 
 def fuzz_store(data: bytes) -> None:
@@ -78,6 +88,7 @@ def fuzz_embedded_uri(data: bytes) -> None:
 
 SEEDS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
     fuzz_wrapped: (WRAPPED,),
+    fuzz_service_wrapped: (b"\x02\x00\x09aws-kms:a\xff", b"\x02\xff\xff"),
     fuzz_store: (STORE["file"].encode(), b"[" * 3000, b'{"n":' + b"1" * 5000 + b"}"),
     fuzz_keys: (KEYS, b'{"a":' * 3000, b'"\\ud800"', b"1e999", b"NaN"),
     fuzz_pkcs11_uri: (b"pkcs11:token=a%20b;object=k;id=%00?pin-source=file:/p&module-path=/m",),

@@ -113,6 +113,23 @@ def test_what_was_altered_or_moved_does_not_open(keys: Keys) -> None:
         keys.service("other").unwrap(wrapped, CONTEXT)
 
 
+def test_a_data_key_is_wrapped_anew_and_moves_under_another_kek(keys: Keys) -> None:
+    old = keys.service()
+    data_key, wrapped = old.generate_data_key(CONTEXT)
+    again = old.rewrap(wrapped, CONTEXT)
+    assert again != wrapped
+    assert old.unwrap(again, CONTEXT) == data_key
+    create_key(keys.token.uri("new"), **keys.options)
+    new = keys.service("new")
+    moved = new.rewrap(again, CONTEXT, wrapped_by=old)
+    assert new.unwrap(moved, CONTEXT) == data_key
+    for service, other in ((old, moved), (new, wrapped)):
+        with pytest.raises(UnwrapError):
+            service.rewrap(other, CONTEXT)
+    with pytest.raises(UnwrapError):
+        new.rewrap(wrapped, {**CONTEXT, "owner": "b"}, wrapped_by=old)
+
+
 def test_a_token_in_trouble_is_not_called_a_wrong_key(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

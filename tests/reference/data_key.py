@@ -37,6 +37,20 @@ def associated_data(context: Mapping[str, str]) -> bytes:
     return pae([b"assay data key wrap v1", *pairs])
 
 
+def split(wrapped: bytes) -> tuple[str, bytes]:
+    """Version 2, steps 1 and 2 of unwrapping: the KEK's name, and what the service returned."""
+    if wrapped[:1] != b"\x02":  # 1
+        raise Refused("UnwrapError")
+    length = int.from_bytes(wrapped[1:3], "big")
+    name, ciphertext = wrapped[3 : 3 + length], wrapped[3 + length :]
+    if not 1 <= length <= 1024 or len(name) < length or not 1 <= len(ciphertext) <= 8192:  # 2
+        raise Refused("UnwrapError")
+    try:
+        return name.decode(), ciphertext
+    except UnicodeDecodeError:
+        raise Refused("UnwrapError") from None
+
+
 FilePlace = tuple[str, str, str]
 """Owner, data set, file."""
 

@@ -10,7 +10,7 @@ key_class   text    "rows", "indexes", "objects" or "files"
 version     integer 1, then counting up
 key_id      bytes   16, the commitment of ``spec/data-keys.md``
 kek         text    URI of the KEK, without secrets
-wrapped     bytes   61, see ``spec/data-keys.md``
+wrapped     bytes   up to 9 KiB, see ``spec/data-keys.md``
 created_at  text    RFC 3339 in UTC, microseconds
 =========== ======= ===================================================
 

@@ -34,8 +34,14 @@ from assay.keys.embedded_file import (
 from assay.keys.embedded_format import SMALLEST_N, ScryptParameters, StoredKey, open_store
 from assay.keys.embedded_uri import EmbeddedUri, parse_embedded_uri
 from assay.keys.errors import KeyServiceError, PassphraseError
-from assay.keys.service import Custody, ExportAttempt, KeyOrigin
-from assay.keys.wrapping import DATA_KEY_BYTES, NONCE_BYTES, unwrap_with, wrap_with
+from assay.keys.service import Custody, ExportAttempt, KeyOrigin, KeyService
+from assay.keys.wrapping import (
+    DATA_KEY_BYTES,
+    NONCE_BYTES,
+    require_data_key,
+    unwrap_with,
+    wrap_with,
+)
 
 _ALGORITHMS = {"aes-256": "AES-256-GCM", "ed25519": "Ed25519"}
 
@@ -92,6 +98,19 @@ class EmbeddedKeyService(_EmbeddedKey):
             UnwrapError: altered bytes, or another KEK or context.
         """
         return unwrap_with(AESGCM(self._open().material), wrapped, context)
+
+    def rewrap(
+        self, wrapped: bytes, context: Mapping[str, str], *, wrapped_by: KeyService | None = None
+    ) -> bytes:
+        """Wrap the same data key anew, with another nonce.
+
+        Raises:
+            UnwrapError: altered bytes, or another KEK or context.
+            KeyServiceError: the other service failed.
+        """
+        data_key = require_data_key((wrapped_by or self).unwrap(wrapped, context))
+        cipher = AESGCM(self._open().material)
+        return wrap_with(cipher, os.urandom(NONCE_BYTES), data_key, context)
 
 
 class EmbeddedSigner(_EmbeddedKey):

@@ -7,7 +7,9 @@
     ├── KeyNotFoundError       the service is there, the named key is not (or is not unique)
     ├── KeyExistsError         a key would have to be overwritten; nothing was changed
     ├── KeyServiceError        the service cannot be reached, or failed
-    │   ├── KeyAccessError     it refused the PIN
+    │   ├── KeyAccessError     it refused the PIN, or the caller is not allowed the action
+    │   ├── KeyDisabledError   the key is there, and in a state in which it is not used
+    │   ├── KeyServiceUnavailableError  it did not answer in time, or was too busy to
     │   └── TokenError         a PKCS#11 token answered with an error
     │       ├── SessionLostError   the session is void; a new one may work
     │       └── TokenPinError      it refused the PIN (also a KeyAccessError)
@@ -53,7 +55,15 @@ class KeyServiceError(KeysError):
 
 
 class KeyAccessError(KeyServiceError):
-    """The key service refused the PIN."""
+    """The key service refused the PIN, or does not allow the caller the action."""
+
+
+class KeyDisabledError(KeyServiceError):
+    """The key is there but not used: disabled, pending deletion, or without its material."""
+
+
+class KeyServiceUnavailableError(KeyServiceError):
+    """The key service did not answer within the deadline, or was too busy; later it may."""
 
 
 class TokenError(KeyServiceError):

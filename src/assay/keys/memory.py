@@ -19,8 +19,14 @@ from collections.abc import Mapping, Sequence
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from assay.core import DataKeyClass, Fidelity, WrappedDataKey
-from assay.keys.service import Custody, KeyOrigin
-from assay.keys.wrapping import DATA_KEY_BYTES, NONCE_BYTES, unwrap_with, wrap_with
+from assay.keys.service import Custody, KeyOrigin, KeyService
+from assay.keys.wrapping import (
+    DATA_KEY_BYTES,
+    NONCE_BYTES,
+    require_data_key,
+    unwrap_with,
+    wrap_with,
+)
 
 
 class MemoryKeyService:
@@ -64,6 +70,18 @@ class MemoryKeyService:
         with self._lock:
             self.unwrapped += 1
         return unwrap_with(self._cipher, wrapped, context)
+
+    def rewrap(
+        self, wrapped: bytes, context: Mapping[str, str], *, wrapped_by: KeyService | None = None
+    ) -> bytes:
+        """Wrap the same data key anew, with another nonce.
+
+        Raises:
+            UnwrapError: altered bytes, or another KEK or context.
+            KeyServiceError: the other service failed.
+        """
+        data_key = require_data_key((wrapped_by or self).unwrap(wrapped, context))
+        return wrap_with(self._cipher, os.urandom(NONCE_BYTES), data_key, context)
 
     def custody(self) -> Custody:
         """The facts: a key in the memory of a process, which any code in it can read."""

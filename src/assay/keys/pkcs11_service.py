@@ -36,13 +36,14 @@ from assay.keys.pkcs11_opening import opened
 from assay.keys.pkcs11_public import read_public_key
 from assay.keys.pkcs11_sharing import SharedToken, open_shared_token
 from assay.keys.pkcs11_uri import Pkcs11Uri, parse_pkcs11_uri
-from assay.keys.service import Custody
+from assay.keys.service import Custody, KeyService
 from assay.keys.token_keys import AES_256, ED25519, KeyKind, KeyType, SigningMechanism
 from assay.keys.wrapping import (
     DATA_KEY_BYTES,
     NONCE_BYTES,
     does_not_open,
     join_wrapped,
+    require_data_key,
     split_wrapped,
     wrap_associated_data,
 )
@@ -107,9 +108,8 @@ class Pkcs11KeyService(_Pkcs11Key):
         associated = wrap_associated_data(context)
 
         def generate(session: Session) -> tuple[bytes, bytes]:
-            data_key, nonce = session.random(DATA_KEY_BYTES), session.random(NONCE_BYTES)
-            sealed = session.encrypt(self._key, nonce, data_key, associated)
-            return data_key, join_wrapped(nonce, sealed)
+            data_key = session.random(DATA_KEY_BYTES)
+            return data_key, self._wrap(session, data_key, associated)
 
         return self._open().run(generate)
 
@@ -133,6 +133,23 @@ class Pkcs11KeyService(_Pkcs11Key):
             return self._open().run(unwrap)
         except CiphertextError as exc:
             raise does_not_open() from exc
+
+    def rewrap(
+        self, wrapped: bytes, context: Mapping[str, str], *, wrapped_by: KeyService | None = None
+    ) -> bytes:
+        """Wrap the same data key anew, with another nonce.
+
+        Raises:
+            UnwrapError: altered bytes, or another KEK or context.
+            KeyServiceError: the token or the other service failed.
+        """
+        data_key = require_data_key((wrapped_by or self).unwrap(wrapped, context))
+        associated = wrap_associated_data(context)
+        return self._open().run(lambda session: self._wrap(session, data_key, associated))
+
+    def _wrap(self, session: Session, data_key: bytes, associated: bytes) -> bytes:
+        nonce = session.random(NONCE_BYTES)
+        return join_wrapped(nonce, session.encrypt(self._key, nonce, data_key, associated))
 
 
 class Pkcs11Signer(_Pkcs11Key):

@@ -169,7 +169,8 @@ class KeyService(Protocol):
             context: authenticated with the key; `unwrap` needs the same.
 
         Returns:
-            the data key (32 bytes) and the same key wrapped (``spec/data-keys.md``, 61 bytes).
+            the data key (32 bytes) and the same key wrapped (``spec/data-keys.md``: 61 bytes in
+            version 1, up to 9 KiB in version 2).
 
         Raises:
             KeyServiceError: the service failed.
@@ -186,6 +187,24 @@ class KeyService(Protocol):
         Raises:
             UnwrapError: altered bytes, or another KEK or context.
             KeyServiceError: the service failed.
+        """
+        ...
+
+    def rewrap(
+        self, wrapped: bytes, context: Mapping[str, str], *, wrapped_by: KeyService | None = None
+    ) -> bytes:
+        """Wrap the same data key anew: under this KEK, in its newest version.
+
+        A service that can do it inside does: the data key does not leave it.
+
+        Args:
+            wrapped: what `generate_data_key` or `rewrap` returned.
+            context: what was given to it; it stays the same.
+            wrapped_by: the service that opens it, where that is another one.
+
+        Raises:
+            UnwrapError: altered bytes, or another KEK or context.
+            KeyServiceError: a service failed.
         """
         ...
 

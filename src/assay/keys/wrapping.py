@@ -1,4 +1,4 @@
-"""The bytes of a wrapped data key, version 1: the same for every provider.
+"""The bytes of a wrapped data key, version 1: where the provider does no more than encrypt.
 
 ======== ======================================================================
 bytes    field
@@ -83,7 +83,10 @@ def split_wrapped(wrapped: bytes) -> tuple[bytes, bytes]:
     """
     if wrapped[:1] != _VERSION:
         found = wrapped[:1].hex() or "nothing"
-        raise UnwrapError(f"expected a wrapped data key of version 01, found {found}")
+        raise UnwrapError(
+            f"expected a wrapped data key of version 01, found {found}; open the key service that "
+            "wrapped it"
+        )
     if len(wrapped) != WRAPPED_BYTES:
         raise UnwrapError(
             f"expected a wrapped data key of {WRAPPED_BYTES} bytes, found {len(wrapped)}"
@@ -114,6 +117,19 @@ def unwrap_with(cipher: AESGCM, wrapped: bytes, context: Mapping[str, str]) -> b
         return cipher.decrypt(nonce, sealed, wrap_associated_data(context))
     except InvalidTag as exc:
         raise does_not_open() from exc
+
+
+def require_data_key(material: bytes) -> bytes:
+    """What was unwrapped, when it has the size of a data key.
+
+    Raises:
+        UnwrapError: another size.
+    """
+    if len(material) != DATA_KEY_BYTES:
+        raise UnwrapError(
+            f"expected a data key of {DATA_KEY_BYTES} bytes inside, found {len(material)}"
+        )
+    return material
 
 
 def does_not_open() -> UnwrapError:

@@ -167,6 +167,12 @@ def test_data_keys_and_file_keys(vectors) -> None:
             )
         )
         assert name == case["error"], case["name"]
+    file = vectors("service-wrapped-keys")
+    for case in file["accepted"]:
+        assert data_key.split(raw(case, "wrapped")) == (case["kek"], raw(case, "ciphertext"))
+    for case in file["refused"]:
+        name = refused(lambda case=case: data_key.split(raw(case, "wrapped")))
+        assert name == case["error"], case["name"]
     file = vectors("file-key")
     keys = {each["owner"]: raw(each, "material") for each in file["keys"]}
     for case in file["cases"]:
