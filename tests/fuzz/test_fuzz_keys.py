@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from assay.core import from_canonical_json
 from assay.keys import KeysError
+from assay.keys.aws_kms_uri import parse_aws_kms_uri, parse_key_arn
 from assay.keys.embedded_format import parse_keys, parse_store
 from assay.keys.embedded_uri import parse_embedded_uri
 from assay.keys.pkcs11_uri import parse_pkcs11_uri
@@ -86,12 +87,29 @@ def fuzz_embedded_uri(data: bytes) -> None:
     assert parse_embedded_uri(uri.with_query()) == uri
 
 
+def fuzz_aws_kms_uri(data: bytes) -> None:
+    """The URI of a key in AWS KMS; what is accepted is written and read back the same."""
+    try:
+        uri = parse_aws_kms_uri(data.decode("utf-8", "surrogatepass"))
+    except (KeysError, UnicodeDecodeError):
+        return
+    assert parse_aws_kms_uri(uri.with_query()) == uri
+    assert parse_aws_kms_uri(uri.without_options()).key_asked == uri.key_asked
+    assert str(parse_key_arn(uri.key) or uri.key) == uri.key
+
+
 SEEDS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
     fuzz_wrapped: (WRAPPED,),
     fuzz_service_wrapped: (b"\x02\x00\x09aws-kms:a\xff", b"\x02\xff\xff"),
     fuzz_store: (STORE["file"].encode(), b"[" * 3000, b'{"n":' + b"1" * 5000 + b"}"),
     fuzz_keys: (KEYS, b'{"a":' * 3000, b'"\\ud800"', b"1e999", b"NaN"),
     fuzz_pkcs11_uri: (b"pkcs11:token=a%20b;object=k;id=%00?pin-source=file:/p&module-path=/m",),
+    fuzz_aws_kms_uri: (
+        b"aws-kms:arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+        b"?region=eu-west-1&endpoint=https://[::1]:1&ca=%41&profile=p&deadline=9",
+        b"aws-kms:alias/a?deadline=10&endpoint=http://127.0.0.1",
+        b"aws-kms:1234abcd-12ab-34cd-56ef-1234567890ab?region=cn-north-1",
+    ),
     fuzz_embedded_uri: (b"embedded:/a%3Fb?object=k&passphrase-source=env:A%26B",),
 }
 

@@ -40,6 +40,7 @@ from assay.keys.service import (
     KeyProvider,
     KeyService,
     KeySigner,
+    KmsFacts,
     StoreFacts,
     TokenFacts,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "KeyUriError",
     "Keyring",
     "KeysError",
+    "KmsFacts",
     "MemoryDataKeyTable",
     "MemoryKeyService",
     "PassphraseError",

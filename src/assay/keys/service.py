@@ -110,13 +110,47 @@ class StoreFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KmsFacts:
+    """What AWS KMS, or a service with its API, says of a key.
+
+    Attributes:
+        endpoint: the address that answered.
+        key: the key's ARN.
+        key_state: "Enabled", "Disabled", "PendingDeletion", ... (DescribeKey).
+        key_manager: "CUSTOMER", or "AWS" for keys that AWS manages (DescribeKey).
+        origin: where the material was made: "AWS_KMS" (inside), "EXTERNAL" (imported),
+            "AWS_CLOUDHSM" or "EXTERNAL_KEY_STORE" (in a custom key store) (DescribeKey).
+        custom_key_store: the id of the custom key store, when it is in one (DescribeKey).
+        multi_region: whether related keys with the same material may be in other Regions.
+        rotated: whether it is rotated automatically; None when that could not be read.
+        rotation_days: how often; None when it is not, or that could not be read.
+        policy: the key policy, JSON; None when it could not be read.
+        grants: one sentence for each grant, who may do what; None when they could not be read.
+        unread: one sentence for each fact that could not be read, with the reason.
+    """
+
+    endpoint: str
+    key: str
+    key_state: str
+    key_manager: str
+    origin: str
+    custom_key_store: str | None
+    multi_region: bool
+    rotated: bool | None
+    rotation_days: int | None
+    policy: str | None
+    grants: tuple[str, ...] | None
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Custody:
     """Raw facts about where a key lives and whether it can leave; no opinion.
 
     ``msgspec.to_builtins`` turns it into JSON, ``msgspec.convert`` back.
 
     Attributes:
-        provider: "pkcs11", "embedded", "memory", or the scheme of a third party.
+        provider: "pkcs11", "aws-kms", "embedded", "memory", or the scheme of a third party.
         fidelity: how real the provider is.
         uri: which key, without secrets.
         algorithm: "AES-256-GCM" or "Ed25519".
@@ -128,6 +162,7 @@ class Custody:
         untried_doors: one sentence for each door that could not be tried; nothing is known of it.
         token: facts about a PKCS#11 token.
         store: facts about an embedded store's file.
+        kms: facts about a key in AWS KMS.
         residual_risk: one honest sentence: what somebody could still do.
     """
 
@@ -142,6 +177,7 @@ class Custody:
     untried_doors: tuple[str, ...] = field(default=())
     token: TokenFacts | None = field(default=None)
     store: StoreFacts | None = field(default=None)
+    kms: KmsFacts | None = field(default=None)
 
 
 class KeyService(Protocol):

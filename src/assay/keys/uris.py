@@ -4,6 +4,7 @@
 scheme          example
 =============== ===============================================================
 ``pkcs11``      ``pkcs11:token=assay;object=kek?pin-source=env:ASSAY_PIN``
+``aws-kms``     ``aws-kms:alias/kek?region=eu-central-1`` (``assay[aws]``)
 ``embedded``    ``embedded:keys.json?object=kek``
 =============== ===============================================================
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from assay.keys.errors import KeyUriError
+from assay.keys.errors import KeyServiceError, KeyUriError
 from assay.keys.service import Custody, KeyProvider, KeyService, KeySigner
 from assay.keys.token_keys import KeyToken
 
@@ -35,13 +36,26 @@ def _pkcs11() -> KeyProvider:
     return Pkcs11Provider()
 
 
+def _aws_kms() -> KeyProvider:
+    try:
+        from assay.keys.aws_kms_service import AwsKmsProvider
+    except ModuleNotFoundError as exc:
+        raise KeyServiceError(str(exc)) from exc
+
+    return AwsKmsProvider()
+
+
 def _embedded() -> KeyProvider:
     from assay.keys.embedded import EmbeddedProvider
 
     return EmbeddedProvider()
 
 
-SCHEMES: Mapping[str, Callable[[], KeyProvider]] = {"pkcs11": _pkcs11, "embedded": _embedded}
+SCHEMES: Mapping[str, Callable[[], KeyProvider]] = {
+    "pkcs11": _pkcs11,
+    "aws-kms": _aws_kms,
+    "embedded": _embedded,
+}
 """Scheme -> what makes its provider."""
 
 
@@ -158,7 +172,7 @@ def _provider(uri: str) -> KeyProvider:
     make = SCHEMES.get(scheme)
     if make is not None:
         return make()
-    # Only here: it is slow to import, and who uses the two schemes above never needs it.
+    # Only here: it is slow to import, and who uses the schemes above never needs it.
     from importlib.metadata import entry_points
 
     others = entry_points(group=ENTRY_POINTS)
