@@ -59,7 +59,9 @@ class Check(Protocol[Facts]):
 
     Attributes:
         id: stable, in the catalogue and in every statement.
-        version: counts up whenever `judge` may answer otherwise for the same facts.
+        version: counts up whenever `judge` may answer otherwise for the same facts, or the facts
+            get another form. A check may also have ``also_judges``, a tuple of older versions on
+            whose facts `judge` answers as they did.
         asset_kind: the kind of asset it looks at.
         title: what it does, in a few words, for people who watch it run.
         facts: the type of what it collects: a msgspec struct of text, integers, booleans, lists
@@ -90,3 +92,8 @@ class Check(Protocol[Facts]):
 
 
 AnyCheck = Check[Any]
+
+
+def judges_version(check: AnyCheck, version: int) -> bool:
+    """Whether a check judges the facts that a version of it collected."""
+    return version == check.version or version in getattr(check, "also_judges", ())

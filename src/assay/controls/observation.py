@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from assay.controls.check import AnyCheck
+from assay.controls.check import AnyCheck, judges_version
 from assay.controls.errors import ObservationError
 from assay.core import AssayError, Fidelity, Result, from_canonical_json, to_canonical_json
 
@@ -82,7 +82,7 @@ def judge_record(checks: Mapping[str, AnyCheck], data: bytes) -> Result:
     """
     record = ObservationRecord.from_bytes(data)
     check = checks.get(record.check)
-    if check is None or check.version != record.check_version:
+    if check is None or not judges_version(check, record.check_version):
         have = f"version {check.version}" if check else "no check of that name"
         raise ObservationError(
             f"expected check {record.check} version {record.check_version} to judge this "

@@ -283,6 +283,9 @@ class AwsKms:
             ) from exc
         except botocore_errors.BotoCoreError as exc:
             raise _broken(operation, key, exc) from exc
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            # What botocore raises over an answer of another form; it may hold what was answered.
+            raise _broken(operation, key, exc) from None
         return answer
 
     def _client(self) -> Any:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from assay.keys.aws_kms import AwsKms, Refusal
+from assay.keys.aws_kms import AwsKms
 from assay.keys.aws_kms_custody import DescribedKey, described
 from assay.keys.aws_kms_uri import SCHEME, AwsKmsUri, KeyArn
-from assay.keys.errors import KeyExistsError, KeyServiceError, KeyUriError
+from assay.keys.errors import KeyExistsError, KeyNotFoundError, KeyServiceError, KeyUriError
 
 _SHORTEST_WAIT_DAYS = 7
 
@@ -45,24 +45,25 @@ def create_with_alias(kms: AwsKms, parsed: AwsKmsUri, kind: KeyKind) -> None:
         KeyExistsError: there is such an alias; it was not changed.
         KeyServiceError: the service failed.
     """
-    if parsed.alias is None:
+    if parsed.alias is None or parsed.alias != parsed.key:
         raise KeyUriError(
-            f"expected the URI of a key to create to name an alias ({SCHEME}:alias/NAME), found a "
-            "key's own name, which AWS KMS chooses itself"
+            f"expected the URI of a key to create to name an alias ({SCHEME}:alias/NAME), found "
+            "an ARN or a key id, which AWS KMS chooses itself"
         )
-    there = kms.ask("DescribeKey", parsed.key, KeyId=parsed.key_asked)
-    if not isinstance(there, Refusal):
+    try:
+        described(kms, parsed.key)
+    except KeyNotFoundError:
+        pass
+    else:
         raise KeyExistsError(
             f"expected no {parsed.alias} in {kms.region}, found one; it was not overwritten"
         )
-    if there.code != "NotFoundException":
-        kms.call("DescribeKey", parsed.key, KeyId=parsed.key_asked)
     made = make_key(kms, kind, Description=f"Assay: {parsed.alias}")
     try:
         kms.call("CreateAlias", str(made), AliasName=parsed.alias, TargetKeyId=str(made))
     except KeyExistsError:
         # Either another was first, or our first attempt was heard and only its answer was lost.
-        if described(kms, parsed.key_asked).arn == made:
+        if described(kms, parsed.key).arn == made:
             return
         raise KeyExistsError(
             f"expected to be the only one who makes {parsed.alias}, found another made in the same "
@@ -100,5 +101,9 @@ def schedule_deletion(kms: AwsKms, key: KeyArn) -> None:
     Raises:
         KeyServiceError: the service failed.
     """
-    name = str(key)
-    kms.call("ScheduleKeyDeletion", name, KeyId=name, PendingWindowInDays=_SHORTEST_WAIT_DAYS)
+    kms.call(
+        "ScheduleKeyDeletion",
+        str(key),
+        KeyId=key.key_id,
+        PendingWindowInDays=_SHORTEST_WAIT_DAYS,
+    )

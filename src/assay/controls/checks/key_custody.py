@@ -1,8 +1,9 @@
 """Key custody: where a key was made, whether it may leave, and what happened when it was asked to.
 
 Facts come from the key service itself: attributes as the token reports them, the answer to each
-real attempt to export the key, and for the embedded store the permissions of its file. Sources:
-PKCS#11 v3.1 section 4.9 (secret key attributes), NIST SP 800-57 part 1 r5 section 6.
+real attempt to export the key, for the embedded store the permissions of its file, and for AWS KMS
+what it says of the key, its policy and its grants. Sources: PKCS#11 v3.1 section 4.9 (secret key
+attributes), NIST SP 800-57 part 1 r5 section 6, AWS KMS API reference (KeyMetadata).
 
 Example:
     >>> KeyCustody().judge(facts).status           # doctest: +SKIP
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,14 @@ from assay.controls.asset import Asset, Key
 from assay.controls.check import Twin, Violation
 from assay.controls.context import Context
 from assay.controls.errors import CollectError
+from assay.controls.key_policy import statements_for_everybody
 from assay.core import Fidelity, Population, Result
 
 if TYPE_CHECKING:
-    from assay.keys import StoreFacts
+    from assay.keys import KmsFacts, StoreFacts
 
 _LOCKED = ("0600", "0400")
+_MADE_INSIDE = ("AWS_KMS", "AWS_CLOUDHSM")
 _MUST_BE = {
     "sensitive": True,
     "extractable": False,
@@ -70,11 +74,41 @@ class StoreFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cipher: str
 
 
+class KmsKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key in AWS KMS, or behind a service with its API.
+
+    Attributes:
+        endpoint: the address that answered.
+        key_state: "Enabled", ...
+        key_manager: "CUSTOMER" or "AWS".
+        origin: "AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM" or "EXTERNAL_KEY_STORE".
+        custom_key_store: its id, when the key is in one.
+        multi_region: whether related keys may be in other Regions.
+        rotated: whether it is rotated automatically; None when that could not be read.
+        rotation_days: how often.
+        policy: the key policy, JSON; None when it could not be read.
+        grants: who may do what; None when they could not be read.
+        unread: what could not be read, with the reason.
+    """
+
+    endpoint: str
+    key_state: str
+    key_manager: str
+    origin: str
+    custom_key_store: str | None
+    multi_region: bool
+    rotated: bool | None
+    rotation_days: int | None
+    policy: str | None
+    grants: tuple[str, ...] | None
+    unread: tuple[str, ...]
+
+
 class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was observed of one key.
 
     Attributes:
-        provider: "pkcs11", "embedded" or another scheme.
+        provider: "pkcs11", "aws-kms", "embedded" or another scheme.
         fidelity: how real the provider is.
         algorithm: of the key.
         generated_inside: whether the provider says that it made the key itself.
@@ -84,6 +118,7 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         store: the file of an embedded store.
         described_as: the token's own words about its maker and model.
         residual_risk: what somebody could still do.
+        kms: a key in AWS KMS; since version 2.
     """
 
     provider: str
@@ -96,13 +131,15 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreFile | None
     described_as: str
     residual_risk: str
+    kms: KmsKey | None = None
 
 
 class KeyCustody:
     """Every door by which a key might leave was tried, and each stayed shut."""
 
     id = "key-custody"
-    version = 1
+    version = 2
+    also_judges = (1,)
     asset_kind = "key"
     title = "trying to export the key"
     facts = CustodyFacts
@@ -126,54 +163,37 @@ class KeyCustody:
                 f"{token.token_manufacturer} {token.token_model}" if token else custody.provider
             ),
             residual_risk=custody.residual_risk,
+            kms=_kms_key(custody.kms) if custody.kms else None,
         )
 
     def judge(self, facts: CustodyFacts) -> Result:
-        """Every attribute as it must be, every attempt refused; a store's file locked."""
-        wrong = [
+        """Everything as it must be, every attempt refused."""
+        came_out = [
             f"the key came out: {attempt.door} ({attempt.answer})"
             for attempt in facts.attempts
             if not attempt.refused
         ]
-        if facts.store is not None:
-            wrong += _wrong_with_file(facts.store)
+        if facts.kms is not None:
+            wrong, unsaid = _wrong_in_kms(facts.kms)
+            wrong += came_out
+        elif facts.store is not None:
+            wrong, unsaid = came_out + _wrong_with_file(facts.store), []
         else:
-            unsaid = [n for n in _MUST_BE if facts.attributes.get(n) is None]
-            wrong += [
-                f"the token says {name}={facts.attributes[name]}, expected {expected}"
-                for name, expected in _MUST_BE.items()
-                if facts.attributes.get(name) is not None and facts.attributes[name] is not expected
-            ]
-            if facts.generated_inside is False:
-                wrong.append("the key was made elsewhere and imported")
-            if not wrong and (unsaid or facts.generated_inside is None):
-                missing = ", ".join(unsaid) or "origin"
+            wrong, unsaid = _wrong_on_token(facts)
+            wrong = came_out + wrong
+        if not wrong:
+            if not facts.attempts and not unsaid:
+                unsaid = ["nothing was tried to export the key"]
+            unsaid += facts.untried
+            if unsaid:
                 return Result.error(
-                    f"could not tell: the token does not say {missing}", facts.fidelity, unit="keys"
+                    f"could not tell: {unsaid[0]}",
+                    facts.fidelity,
+                    unit="keys",
+                    findings=facts.untried,
                 )
-        if not facts.attempts and not wrong:
-            return Result.error(
-                "could not tell: nothing was tried to export the key", facts.fidelity, unit="keys"
-            )
-        if facts.untried and not wrong:
-            return Result.error(
-                f"could not tell: {facts.untried[0]}",
-                facts.fidelity,
-                unit="keys",
-                findings=facts.untried,
-            )
-        kind = {
-            Fidelity.LIVE: "a hardware security module",
-            Fidelity.EMULATED: "software, not a hardware security module",
-            Fidelity.FIXTURE: "a fixture",
-        }[facts.fidelity]
-        reason = (
-            f"{len(facts.attempts)} ways to export the key were tried and refused; "
-            f"{facts.described_as.strip()} is {kind}. {facts.residual_risk}"
-            if not wrong
-            else wrong[0]
-        )
         counts = Population(1, 1, 1 if wrong else 0, "keys")
+        reason = wrong[0] if wrong else _kept(facts)
         return Result.of(counts, facts.fidelity, reason, tuple(wrong))
 
     def violations(self) -> Sequence[Violation]:
@@ -189,6 +209,16 @@ class KeyCustody:
                 "the key service hands out the key when it is asked to",
                 _exportable_key,
             ),
+            Violation(
+                "imported-key",
+                "the key's material is imported into AWS KMS from outside",
+                partial(_kms_key_twin, Origin="EXTERNAL"),
+            ),
+            Violation(
+                "policy-for-everybody",
+                "the key policy in AWS KMS lets everybody use the key",
+                partial(_kms_key_twin, Principal="*"),
+            ),
         )
 
 
@@ -201,6 +231,39 @@ def _store_file(store: StoreFacts) -> StoreFile:
         kdf=store.kdf,
         cipher=store.cipher,
     )
+
+
+def _kms_key(kms: KmsFacts) -> KmsKey:
+    return KmsKey(**{name: getattr(kms, name) for name in KmsKey.__struct_fields__})
+
+
+def _kept(facts: CustodyFacts) -> str:
+    """Why a key is well kept, in one paragraph."""
+    tried = f"{len(facts.attempts)} ways to export the key were tried and refused"
+    if facts.kms is not None:
+        unread = f" Not read: {', '.join(facts.kms.unread)}." if facts.kms.unread else ""
+        return f"{tried}; {_kept_in_kms(facts.kms, facts.fidelity)}. {facts.residual_risk}{unread}"
+    kind = {
+        Fidelity.LIVE: "a hardware security module",
+        Fidelity.EMULATED: "software, not a hardware security module",
+        Fidelity.FIXTURE: "a fixture",
+    }[facts.fidelity]
+    return f"{tried}; {facts.described_as.strip()} is {kind}. {facts.residual_risk}"
+
+
+def _wrong_on_token(facts: CustodyFacts) -> tuple[list[str], list[str]]:
+    """What is wrong with a key on a token, and what the token does not say."""
+    unsaid = [name for name in _MUST_BE if facts.attributes.get(name) is None]
+    wrong = [
+        f"the token says {name}={facts.attributes[name]}, expected {expected}"
+        for name, expected in _MUST_BE.items()
+        if name not in unsaid and facts.attributes[name] is not expected
+    ]
+    if facts.generated_inside is False:
+        wrong.append("the key was made elsewhere and imported")
+    if unsaid or facts.generated_inside is None:
+        return wrong, [f"the token does not say {', '.join(unsaid) or 'origin'}"]
+    return wrong, []
 
 
 def _wrong_with_file(store: StoreFile) -> list[str]:
@@ -218,6 +281,39 @@ def _wrong_with_file(store: StoreFile) -> list[str]:
     if store.cipher != "AES-256-GCM":
         wrong.append(f"the key store is sealed by {store.cipher}, expected AES-256-GCM")
     return wrong
+
+
+def _wrong_in_kms(kms: KmsKey) -> tuple[list[str], list[str]]:
+    """What is wrong with a key in AWS KMS, and what it does not say."""
+    wrong, unsaid = [], []
+    if kms.origin == "EXTERNAL":
+        wrong.append("the key's material was made elsewhere and imported (Origin EXTERNAL)")
+    elif kms.origin == "EXTERNAL_KEY_STORE":
+        unsaid.append(
+            f"the key's material is in the external key store {kms.custom_key_store}, of whose "
+            "custody AWS KMS says nothing"
+        )
+    elif kms.origin not in _MADE_INSIDE:
+        unsaid.append(f"AWS KMS says of the key's origin: {kms.origin}")
+    if kms.key_manager != "CUSTOMER":
+        wrong.append(f"the key is managed by {kms.key_manager}, expected CUSTOMER")
+    if kms.policy is not None:
+        try:
+            open_to_all = statements_for_everybody(kms.policy)
+        except ValueError:
+            unsaid.append("the key policy is no policy document")
+        else:
+            wrong += [f"the key policy lets everybody use the key: {each}" for each in open_to_all]
+    return wrong, unsaid
+
+
+def _kept_in_kms(kms: KmsKey, fidelity: Fidelity) -> str:
+    where = "its hardware security modules"
+    if kms.custom_key_store is not None:
+        where = f"the CloudHSM cluster of the custom key store {kms.custom_key_store}"
+    if fidelity is Fidelity.LIVE:
+        return f"AWS KMS made it in {where}"
+    return f"{kms.endpoint} says that it made it in {where}, and is not AWS KMS"
 
 
 @contextmanager
@@ -243,5 +339,16 @@ def _exportable_key(folder: Path, inject: bool) -> Iterator[Twin]:
     from assay.controls.twins.programme import twin_programme
 
     service = DooredKeyService(door_open=inject)
+    with Context(folder, twin_programme(), environment={}, key_service=service) as context:
+        yield Twin(Key(id="kek", uri=service.uri, purpose="encryption"), context)
+
+
+@contextmanager
+def _kms_key_twin(folder: Path, inject: bool, **change: str) -> Iterator[Twin]:
+    """A key in a stand-in for AWS KMS, with what it says of it changed or not."""
+    from assay.controls.twins.keys import KmsTwin
+    from assay.controls.twins.programme import twin_programme
+
+    service = KmsTwin(**(change if inject else {}))
     with Context(folder, twin_programme(), environment={}, key_service=service) as context:
         yield Twin(Key(id="kek", uri=service.uri, purpose="encryption"), context)

@@ -1,4 +1,4 @@
-"""A key service whose one door to the key is open or shut.
+"""Key services that keep their key well or badly, as a drill wants it.
 
 Example:
     >>> DooredKeyService(door_open=True).custody().export_attempts[0].refused
@@ -7,11 +7,19 @@ Example:
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 
 from assay.core import Fidelity
-from assay.keys import Custody, ExportAttempt, KeyOrigin, KeyServiceError, MemoryKeyService
+from assay.keys import (
+    Custody,
+    ExportAttempt,
+    KeyOrigin,
+    KeyServiceError,
+    KmsFacts,
+    MemoryKeyService,
+)
 
 
 class DooredKeyService(MemoryKeyService):
@@ -51,4 +59,54 @@ class DooredKeyService(MemoryKeyService):
                 "never_extractable": shut,
             },
             export_attempts=(attempt,),
+        )
+
+
+class KmsTwin(MemoryKeyService):
+    """A key service that says of its key what AWS KMS says of one.
+
+    Args:
+        Origin: as in KeyMetadata.
+        Principal: whom the key policy allows everything.
+    """
+
+    def __init__(
+        self,
+        *,
+        Origin: str = "AWS_KMS",  # noqa: N803 - AWS's own names
+        Principal: str = "arn:aws:iam::111122223333:root",  # noqa: N803 - as above
+    ) -> None:
+        super().__init__(name="kms-twin")
+        self._origin = Origin
+        statement = {"Effect": "Allow", "Principal": {"AWS": Principal}, "Action": "kms:*"}
+        self._policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    def custody(self) -> Custody:
+        """What AWS KMS would say."""
+        return replace(
+            super().custody(),
+            provider="aws-kms",
+            origin=KeyOrigin(self._origin == "AWS_KMS", f"Origin {self._origin}"),
+            attributes={},
+            export_attempts=(
+                ExportAttempt(
+                    "ask for the key as a public key (GetPublicKey)",
+                    refused=True,
+                    answer="UnsupportedOperationException",
+                ),
+            ),
+            kms=KmsFacts(
+                endpoint="a twin",
+                key=self.uri,
+                key_state="Enabled",
+                key_manager="CUSTOMER",
+                origin=self._origin,
+                custom_key_store=None,
+                multi_region=False,
+                rotated=True,
+                rotation_days=365,
+                policy=self._policy,
+                grants=(),
+                unread=(),
+            ),
         )

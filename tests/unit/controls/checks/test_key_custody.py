@@ -1,9 +1,16 @@
+import json
 from dataclasses import dataclass
 
 import msgspec
 import pytest
 
-from assay.controls.checks.key_custody import Attempt, CustodyFacts, KeyCustody, StoreFile
+from assay.controls.asset import Key
+from assay.controls.checks.key_custody import Attempt, CustodyFacts, KeyCustody, KmsKey, StoreFile
+from assay.controls.context import Context
+from assay.controls.errors import ObservationError
+from assay.controls.observation import ObservationRecord, judge_record
+from assay.controls.twins.keys import KmsTwin
+from assay.controls.twins.programme import twin_programme
 from assay.core import Fidelity, Status
 
 TOKEN = CustodyFacts(
@@ -27,6 +34,41 @@ STORE = msgspec.structs.replace(
     generated_inside=None,
     attempts=(Attempt("find the material in the file", True, "not found"),),
     store=StoreFile("0600", True, False, "0700", "scrypt", "AES-256-GCM"),
+)
+
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "Enable IAM User Permissions",
+            "Effect": "Allow",
+            "Principal": {"AWS": "arn:aws:iam::111122223333:root"},
+            "Action": "kms:*",
+            "Resource": "*",
+        }
+    ],
+}
+KMS = msgspec.structs.replace(
+    TOKEN,
+    provider="aws-kms",
+    fidelity=Fidelity.LIVE,
+    attributes={},
+    attempts=(Attempt("ask for the key as a public key", True, "UnsupportedOperationException"),),
+    described_as="aws-kms",
+    residual_risk="Whoever is allowed kms:Decrypt can use it.",
+    kms=KmsKey(
+        endpoint="https://kms.eu-central-1.amazonaws.com",
+        key_state="Enabled",
+        key_manager="CUSTOMER",
+        origin="AWS_KMS",
+        custom_key_store=None,
+        multi_region=False,
+        rotated=True,
+        rotation_days=365,
+        policy=json.dumps(POLICY),
+        grants=(),
+        unread=(),
+    ),
 )
 
 
@@ -112,3 +154,142 @@ class Change:
 def test_each_weakness_of_a_store_file_counts(change):
     store = msgspec.structs.replace(STORE.store, **{change.field: change.value})
     assert judged(STORE, store=store).status is Status.FAIL
+
+
+def judged_kms(**changes):
+    return judged(KMS, kms=msgspec.structs.replace(KMS.kms, **changes))
+
+
+def test_a_key_that_aws_kms_made_passes():
+    result = judged_kms()
+    assert (result.status, result.fidelity) == (Status.PASS, Fidelity.LIVE)
+    assert result.reason == (
+        "1 ways to export the key were tried and refused; AWS KMS made it in its hardware security "
+        "modules. Whoever is allowed kms:Decrypt can use it."
+    )
+    emulated = judged(KMS, fidelity=Fidelity.EMULATED)
+    assert emulated.status is Status.PASS
+    assert "and is not AWS KMS" in emulated.reason
+
+
+def test_a_custom_key_store_is_named():
+    result = judged_kms(origin="AWS_CLOUDHSM", custom_key_store="cks-1")
+    assert result.status is Status.PASS
+    assert "the CloudHSM cluster of the custom key store cks-1" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"origin": "EXTERNAL"}, "made elsewhere and imported"),
+        ({"key_manager": "AWS"}, "managed by AWS, expected CUSTOMER"),
+        ({"key_manager": "not said"}, "managed by not said"),
+    ],
+)
+def test_a_key_that_aws_kms_does_not_keep_for_us_alone_fails(change, words):
+    result = judged_kms(**change)
+    assert result.status is Status.FAIL
+    assert words in result.reason
+    # what is wrong counts before what is not known
+    assert judged(KMS, kms=msgspec.structs.replace(KMS.kms, **change), untried=("a",)).status is (
+        Status.FAIL
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"origin": "EXTERNAL_KEY_STORE", "custom_key_store": "cks-2"}, "external key store cks-2"),
+        ({"origin": "not said"}, "origin: not said"),
+        ({"policy": "no JSON"}, "no policy document"),
+        ({"policy": "[]"}, "no policy document"),
+        ({"policy": "[" * 100_000}, "no policy document"),
+        ({"policy": '{"Statement": [1]}'}, "no policy document"),
+        ({"policy": "{}"}, "no policy document"),
+    ],
+)
+def test_what_aws_kms_does_not_say_is_an_error(change, words):
+    result = judged_kms(**change)
+    assert result.status is Status.ERROR
+    assert words in result.reason
+
+
+def test_what_was_not_read_is_named():
+    result = judged_kms(policy=None, unread=("GetKeyPolicy: AccessDeniedException",))
+    assert result.status is Status.PASS
+    assert result.reason.endswith("Not read: GetKeyPolicy: AccessDeniedException.")
+
+
+def test_a_key_in_aws_kms_needs_no_attributes_but_attempts():
+    assert judged(KMS, generated_inside=None).status is Status.PASS
+    assert judged(KMS, attempts=()).status is Status.ERROR
+    assert judged(KMS, untried=("ask: AccessDeniedException",)).status is Status.ERROR
+    out = Attempt("open a data key without its context", False, "it opened")
+    assert judged(KMS, attempts=(out,)).status is Status.FAIL
+
+
+ALL = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        ALL,
+        {**ALL, "Principal": {"AWS": "*"}},
+        {**ALL, "Principal": {"AWS": ["arn:aws:iam::1:root", "*"]}},
+        {**ALL, "Action": ["kms:DescribeKey", "kms:Decrypt"]},
+        {**ALL, "Action": "KMS:DECRYPT"},
+        {**ALL, "Action": "kms:De*"},
+        {**ALL, "Action": "*"},
+        {**ALL, "Action": "kms:CreateGrant"},
+        {**ALL, "Action": "kms:?utKeyPolicy"},
+        {**ALL, "Condition": {}},
+        {"Effect": "Allow", "NotPrincipal": {"AWS": "arn:aws:iam::1:root"}, "Action": "kms:*"},
+        {"Effect": "Allow", "Principal": "*", "NotAction": "kms:DescribeKey"},
+    ],
+)
+def test_a_policy_for_everybody_fails(statement):
+    for statements in (statement, [statement], [*POLICY["Statement"], {**statement, "Sid": "x"}]):
+        result = judged_kms(policy=json.dumps({"Statement": statements}))
+        assert result.status is Status.FAIL
+        assert "the key policy lets everybody use the key: statement" in result.reason
+    assert "statement 2 (x)" in result.reason
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {**ALL, "Effect": "Deny"},
+        {**ALL, "Principal": {"AWS": "arn:aws:iam::111122223333:user/*"}},
+        {**ALL, "Action": "kms:DescribeKey"},
+        {**ALL, "Action": ["kms:List*", "kms:Get*", "kms:[a-z]*"]},
+        {**ALL, "Condition": {"StringEquals": {"kms:CallerAccount": "111122223333"}}},
+    ],
+)
+def test_a_policy_for_some_passes(statement):
+    assert judged_kms(policy=json.dumps({"Statement": [statement]})).status is Status.PASS
+
+
+def test_what_version_1_observed_is_judged_as_it_was():
+    check = KeyCustody()
+    facts = msgspec.to_builtins(TOKEN)
+    del facts["kms"]
+    record = ObservationRecord(
+        check="key-custody", check_version=1, asset="kek", collected_at="2026-01-01T00:00:00Z",
+        fidelity=Fidelity.EMULATED, facts=facts,
+    ).to_bytes()  # fmt: skip
+    result = judge_record({check.id: check}, record)
+    assert result == judged(TOKEN)
+    assert result.status is Status.PASS
+    unknown = record.replace(b'"check_version":1', b'"check_version":3')
+    with pytest.raises(ObservationError, match="version 3"):
+        judge_record({check.id: check}, unknown)
+
+
+def test_what_is_observed_is_what_the_service_said(tmp_path):
+    service = KmsTwin(Origin="EXTERNAL")
+    with Context(tmp_path, twin_programme(), environment={}, key_service=service) as context:
+        facts = KeyCustody().collect(Key(id="kek", uri=service.uri, purpose="encryption"), context)
+    assert facts.kms.origin == "EXTERNAL"
+    assert json.loads(facts.kms.policy)["Version"] == "2012-10-17"
+    assert msgspec.convert(msgspec.to_builtins(facts), CustodyFacts) == facts
