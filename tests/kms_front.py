@@ -16,6 +16,7 @@ import base64
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -76,6 +77,7 @@ class KmsFront(ThreadingHTTPServer):
     Attributes:
         faults: for the next calls.
         refuse: actions that the caller is not allowed.
+        unknown: actions that nobody here knows.
         calls: how often each action was asked for.
         bodies: what was asked, newest last.
     """
@@ -84,11 +86,15 @@ class KmsFront(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 100
 
-    def __init__(self, moto: tuple[str, int], port: int = 0) -> None:
+    def __init__(
+        self, moto: tuple[str, int], port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
+        self.tls = tls
         self.moto = moto
         self.faults: deque[Fault] = deque()
         self.refuse: set[str] = set()
+        self.unknown: set[str] = set()
         self.calls: Counter[str] = Counter()
         self.bodies: deque[tuple[str, dict[str, Any]]] = deque(maxlen=100)
         self.signing: dict[str, Ed25519PrivateKey] = {}
@@ -106,7 +112,7 @@ class KmsFront(ThreadingHTTPServer):
     @property
     def endpoint(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> KmsFront:
         self._thread.start()
@@ -116,9 +122,13 @@ class KmsFront(ThreadingHTTPServer):
         self.kill()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        found = super().get_request()
-        self._connections.add(found[0])
-        return found
+        connection, address = super().get_request()
+        if self.tls:
+            connection = self.tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        self._connections.add(connection)
+        return connection, address
 
     def kill(self) -> None:
         """Stop listening, and break every connection."""
@@ -167,6 +177,8 @@ class Handler(BaseHTTPRequestHandler):
         """What is answered when nothing is wrong."""
         if self.action in self.front.refuse:
             return self.error("AccessDeniedException", "User: arn:aws:iam::1:user/x may not")
+        if self.action in self.front.unknown:
+            return 500, b"<html>no such action</html>"
         own = getattr(self, f"own_{self.action}", None)
         answer = own() if own else None
         state = self.state()

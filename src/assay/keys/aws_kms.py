@@ -131,14 +131,15 @@ _NO_CREDENTIALS = (
 
 
 class _NoPlaintext(logging.Filter):
-    """Keeps botocore, which writes each answer into its debug log, from writing data keys there."""
+    """Keeps botocore, whose debug log has each request and answer, from writing data keys there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record may be written."""
         return "Plaintext" not in repr(record.args)
 
 
-logging.getLogger("botocore.parsers").addFilter(_NoPlaintext())
+for _logger in ("botocore.parsers", "botocore.endpoint"):
+    logging.getLogger(_logger).addFilter(_NoPlaintext())
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _SHORTEST_WAIT_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class KeyKind:
+class AwsKeyKind:
     """What a key is for.
 
     Attributes:
@@ -33,11 +33,11 @@ class KeyKind:
     spec: str
 
 
-KEK = KeyKind("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT")
-SIGNING_KEY = KeyKind("SIGN_VERIFY", "ECC_NIST_EDWARDS25519")
+KEK = AwsKeyKind("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT")
+SIGNING_KEY = AwsKeyKind("SIGN_VERIFY", "ECC_NIST_EDWARDS25519")
 
 
-def create_with_alias(kms: AwsKms, parsed: AwsKmsUri, kind: KeyKind) -> None:
+def create_with_alias(kms: AwsKms, parsed: AwsKmsUri, kind: AwsKeyKind) -> None:
     """Create a key, and the alias that a URI names.
 
     Raises:
@@ -76,7 +76,7 @@ def create_with_alias(kms: AwsKms, parsed: AwsKmsUri, kind: KeyKind) -> None:
         ) from exc
 
 
-def make_key(kms: AwsKms, kind: KeyKind, **options: str) -> KeyArn:
+def make_key(kms: AwsKms, kind: AwsKeyKind, **options: str) -> KeyArn:
     """Create a key without an alias.
 
     Raises:

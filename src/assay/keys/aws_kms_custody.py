@@ -31,7 +31,7 @@ from typing import Any
 from assay.core import Fidelity
 from assay.keys.aws_kms import AwsKms, Refusal
 from assay.keys.aws_kms_uri import SCHEME, KeyArn, parse_key_arn
-from assay.keys.errors import KeyServiceError
+from assay.keys.errors import KeyServiceError, KeyServiceUnavailableError
 from assay.keys.service import Custody, ExportAttempt, KeyOrigin, KmsFacts
 
 _AWS = re.compile(r"https://[A-Za-z0-9.-]+\.(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws)/?")
@@ -123,7 +123,7 @@ def custody_of(kms: AwsKms, key: DescribedKey) -> Custody:
         provider=SCHEME,
         fidelity=fidelity,
         uri=f"{SCHEME}:{key.arn}",
-        algorithm=_ALGORITHMS.get(key.spec, key.spec),
+        algorithm=_algorithm(key),
         origin=KeyOrigin(_GENERATED_INSIDE.get(key.origin), f"Origin {key.origin}"),
         attributes={},
         export_attempts=attempts,
@@ -141,16 +141,22 @@ def custody_of(kms: AwsKms, key: DescribedKey) -> Custody:
     )
 
 
+def _algorithm(key: DescribedKey) -> str:
+    if key.spec == "SYMMETRIC_DEFAULT" and key.arn.partition == "aws-cn":
+        return "SM4"  # developer guide, "SYMMETRIC_DEFAULT key spec": another cipher in China
+    return _ALGORITHMS.get(key.spec, key.spec)
+
+
 def _facts(kms: AwsKms, key: DescribedKey) -> KmsFacts:
     unread: list[str] = []
     arn = str(key.arn)
 
     def read(operation: str, **parameters: Any) -> dict[str, Any] | None:
-        answer = kms.ask(operation, arn, KeyId=arn, **parameters)
-        if isinstance(answer, Refusal):
-            unread.append(f"{operation}: {answer.code}")
-            return None
-        return answer
+        answer = _answer(kms, operation, arn, **parameters)
+        if isinstance(answer, dict):
+            return answer
+        unread.append(f"{operation}: {answer.code if isinstance(answer, Refusal) else answer}")
+        return None
 
     rotation = read("GetKeyRotationStatus") or {}
     policy = read("GetKeyPolicy", PolicyName="default") or {}
@@ -197,8 +203,10 @@ def _try_doors(kms: AwsKms, key: DescribedKey) -> tuple[tuple[ExportAttempt, ...
     def attempt(
         door: str, says_no: frozenset[str], came_out: str, operation: str, **parameters: Any
     ) -> None:
-        answer = kms.ask(operation, arn, KeyId=arn, **parameters)
-        if not isinstance(answer, Refusal):
+        answer = _answer(kms, operation, arn, **parameters)
+        if isinstance(answer, str):
+            untried.append(f"{door}: {answer}")
+        elif not isinstance(answer, Refusal):
             attempts.append(ExportAttempt(door, refused=False, answer=came_out))
         elif answer.code in says_no:
             attempts.append(ExportAttempt(door, refused=True, answer=answer.code))
@@ -240,6 +248,16 @@ def _try_doors(kms: AwsKms, key: DescribedKey) -> tuple[tuple[ExportAttempt, ...
             EncryptionContext=other,
         )
     return tuple(attempts), tuple(untried)
+
+
+def _answer(
+    kms: AwsKms, operation: str, arn: str, **parameters: Any
+) -> dict[str, Any] | Refusal | str:
+    """The answer, or that there was none: a service may know most of the API and not all."""
+    try:
+        return kms.ask(operation, arn, KeyId=arn, **parameters)
+    except KeyServiceUnavailableError:
+        return "no answer within the deadline"
 
 
 def _data_key(kms: AwsKms, arn: str, context: dict[str, str]) -> bytes | Refusal:

@@ -35,7 +35,7 @@ from assay.keys.aws_kms import AwsKms
 from assay.keys.aws_kms_creating import (
     KEK,
     SIGNING_KEY,
-    KeyKind,
+    AwsKeyKind,
     create_with_alias,
     make_key,
     schedule_deletion,
@@ -326,7 +326,7 @@ def _found(
     return kms, key
 
 
-def _usable(key: DescribedKey, wanted: KeyKind) -> DescribedKey:
+def _usable(key: DescribedKey, wanted: AwsKeyKind) -> DescribedKey:
     if (key.usage, key.spec) != (wanted.usage, wanted.spec):
         raise KeyUriError(
             f"expected a key for {wanted.usage} of the spec {wanted.spec}, found {key.arn} for "

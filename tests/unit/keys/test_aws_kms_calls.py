@@ -22,6 +22,7 @@ from assay.keys import (
     KeysError,
     KeyServiceError,
     KeyServiceUnavailableError,
+    MemoryKeyService,
     UnwrapError,
     aws_kms,
 )
@@ -224,10 +225,14 @@ def test_no_data_key_stands_in_a_log(kms: Any, caplog: pytest.LogCaptureFixture)
         service.unwrap(wrapped, CONTEXT)
         with pytest.raises(UnwrapError):
             service.unwrap(wrapped, {**CONTEXT, "owner": "b"})
+        elsewhere = MemoryKeyService()
+        moved_key, outside = elsewhere.generate_data_key(CONTEXT)
+        service.rewrap(outside, CONTEXT, wrapped_by=elsewhere)
     written = caplog.text
     assert "GenerateDataKey" in written  # botocore's debug log is on
-    for form in (base64.b64encode(data_key).decode(), data_key.hex(), repr(data_key)[2:-1]):
-        assert form not in written
+    for key in (data_key, moved_key):
+        for form in (base64.b64encode(key).decode(), key.hex(), repr(key)[2:-1]):
+            assert form not in written
     assert "not-a-secret" not in written
     assert data_key.hex() not in repr(vars(service)) + repr(service)
 
@@ -276,8 +281,6 @@ def test_the_policy_allows_what_is_called_and_no_more(
         return ask(self, operation, key, **parameters)
 
     monkeypatch.setattr(AwsKms, "ask", noting)
-    from assay.keys import MemoryKeyService
-
     kms.create()
     service = kms.service()
     _, wrapped = service.generate_data_key(CONTEXT)

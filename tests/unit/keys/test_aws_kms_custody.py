@@ -14,8 +14,10 @@ from tests.kms_front import refused
 
 from assay.core import Fidelity
 from assay.keys import Custody, KeyServiceUnavailableError, UnwrapError, key_custody
-from assay.keys.aws_kms_custody import kms_fidelity
+from assay.keys.aws_kms import AwsKms
+from assay.keys.aws_kms_custody import custody_of, described, kms_fidelity
 from assay.keys.aws_kms_service import AwsKmsProvider
+from assay.keys.aws_kms_uri import parse_aws_kms_uri
 
 CONTEXT = {"owner": "tenant-1", "class": "rows", "version": "1"}
 DOORS = (
@@ -99,6 +101,18 @@ def test_a_caller_who_may_not_ask_has_not_tried(kms: Any, action: str, doors: in
     assert len(found.export_attempts) < len(DOORS)
 
 
+def test_an_operation_that_the_service_does_not_know_leaves_its_door_untried(kms: Any) -> None:
+    kms.create()
+    for action in ("GetParametersForImport", "GetKeyPolicy"):
+        kms.front.unknown = {action}
+        found = custody(kms, deadline="1")
+        assert found.kms is not None
+        said = (*found.untried_doors, *found.kms.unread)
+        assert len(said) == 1
+        assert action in said[0]
+        assert "no answer within the deadline" in said[0]
+
+
 def test_a_disabled_key_has_facts_and_tells_nothing_more(kms: Any) -> None:
     kms.create()
     kms.front.change(kms.arn(), KeyState="Disabled")
@@ -145,6 +159,16 @@ def test_other_origins(kms: Any, origin: str, inside: bool | None) -> None:
     assert found.origin.generated_inside is inside
     assert found.kms is not None
     assert found.kms.custom_key_store == "cks-1"
+
+
+def test_the_cipher_in_china_is_another(kms: Any) -> None:
+    kms.create()
+    china = kms.arn().replace("aws:kms:eu-central-1", "aws-cn:kms:cn-north-1")
+    kms.front.change(kms.arn(), Arn=china)
+    connected = AwsKms(parse_aws_kms_uri(kms.uri()), kms.folder)
+    key = described(connected, kms.alias)
+    kms.front.faults.extend([refused("UnsupportedOperationException")] * 10)
+    assert custody_of(connected, key).algorithm == "SM4"
 
 
 def test_a_drill_finds_its_leaky_key(kms: Any) -> None:
