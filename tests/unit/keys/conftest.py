@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -20,6 +21,16 @@ from assay.keys.aws_kms_service import AwsKmsKeyService, AwsKmsProvider, AwsKmsS
 
 REGION = "eu-central-1"
 CONTEXT = {"owner": "tenant-1", "class": "rows", "version": "1"}
+
+
+@pytest.fixture(scope="session")
+def models_read_once() -> Iterator[None]:
+    """boto3 reads its models of services anew for each session, which takes most of the time."""
+    from botocore.loaders import create_loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +102,10 @@ class Kms:
 
 @pytest.fixture
 def kms(
-    moto_server: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moto_server: tuple[str, int],
+    models_read_once: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Kms]:
     """KMS with nothing in it that this test would know."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
