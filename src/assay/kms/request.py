@@ -25,8 +25,8 @@ class SignedRequest:
 
     method: str
     path: str
-    query: str
-    headers: tuple[tuple[str, str], ...]
+    query: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
     source: str = ""
 
