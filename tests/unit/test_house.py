@@ -30,6 +30,8 @@ ROOMS = sorted(
         ("encryption/buckets.py", "import boto3", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import botocore", "boto3 is imported in one file"),
         ("encryption/buckets.py", "import pyarrow", "PyArrow is imported in one package"),
+        ("kms/http.py", "import uvicorn", "uvicorn is imported in one file"),
+        ("kms/uvicorn.py", "import httptools", "uvicorn is imported in one file"),
         ("leakage/search.py", "import hyperscan", "hyperscan is imported in one file"),
         ("leakage/search.py", "import ahocorasick_rs", "ahocorasick_rs is imported in one file"),
         ("encryption/payload.py", "import django", "Django is imported in its adapter only"),
@@ -99,6 +101,10 @@ def test_each_room_says_what_it_offers(room):
                 "botocore",
                 "pyarrow",
             },
+        ),
+        (
+            "assay.kms",
+            {"cryptography", "sqlalchemy", "pkcs11", "uvicorn", "asyncio", "ssl", "typer", "yaml"},
         ),
         ("assay.keys", {"sqlalchemy", "pkcs11", "typer", "rich", "jinja2", "yaml"}),
         (

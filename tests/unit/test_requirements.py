@@ -65,6 +65,8 @@ def closure(pending: list[Requirement]) -> set[str]:
         (None, "assay.encryption.adoption"),
         (None, "assay.keys"),
         (None, "assay.evidence"),
+        (None, "assay.kms.http"),
+        ("kms", "assay.kms.uvicorn"),
         ("aws", "assay.encryption.boto3"),
         ("django", "assay.encryption.django"),
         ("mongodb", "assay.encryption.mongodb"),

@@ -35,6 +35,7 @@
     │   └── InvalidSignatureError     KMSInvalidSignatureException
     ├── DryRunError               DryRunOperationException: it would have succeeded
     └── ServiceError              the service itself
+        ├── StartError                it cannot begin to serve; no client sees it
         ├── TokenUnavailableError     DependencyTimeoutException (500)
         └── InternalError             KMSInternalException (500)
 
@@ -258,6 +259,10 @@ class ServiceError(KmsError):
     """The service itself cannot answer."""
 
     status = 500
+
+
+class StartError(ServiceError):
+    """The service cannot begin: its port is taken, or its certificate cannot be read."""
 
 
 class TokenUnavailableError(ServiceError):
