@@ -1,6 +1,6 @@
 """The HTTP side of ``assay kms serve`` with a stand-in for the service behind it.
 
-It verifies signatures for real and answers a few actions; prints its address as JSON, logs all
+It verifies signatures for real and answers a few actions; prints its address as JSON, and a line when it begins a slow answer; logs all
 that anybody logs to standard error. Arguments: certificate, private key, limits by name=value.
 """
 
@@ -42,6 +42,7 @@ async def answer(request: SignedRequest) -> Answer:
     elif action == "DescribeKey":
         raise DisabledError(f"expected an enabled key, found {given['KeyId']} disabled")
     elif action == "GenerateRandom":
+        print("begun", flush=True)
         await asyncio.sleep(given["NumberOfBytes"] / 1000)
         result = {"Plaintext": base64.b64encode(b"slow").decode()}
     elif action == "ListAliases":
