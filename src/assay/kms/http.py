@@ -27,7 +27,7 @@ from assay.kms.request import SignedRequest
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_HEADERS = 100
-MAX_HEADER_BYTES = 32 * 1024
+MAX_HEAD_BYTES = 32 * 1024
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
 _HEALTH_PATH = "/healthz"
@@ -147,11 +147,12 @@ async def _request_of(scope: Scope, receive: Receive) -> SignedRequest | None:
         ValidationError: it is larger than the limits.
     """
     sent = scope["headers"]
-    size = sum([len(name) + len(value) for name, value in sent])
-    if len(sent) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum([len(name) + len(value) for name, value in sent])
+    if len(sent) > MAX_HEADERS or size > MAX_HEAD_BYTES:
         raise ValidationError(
-            f"expected at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes together, found "
-            f"{len(sent)} of {size} bytes"
+            f"expected at most {MAX_HEADERS} headers, with path and query {MAX_HEAD_BYTES} bytes, "
+            f"found {len(sent)} and {size} bytes"
         )
     pieces: list[bytes] = []
     size, more = 0, True

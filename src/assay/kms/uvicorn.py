@@ -40,10 +40,6 @@ _MAX_HEAD_BYTES = 64 * 1024
 _NOT_HTTP = b'{"__type":"SerializationException","message":"expected an HTTP/1.1 request"}'
 
 
-class _HeadTooLargeError(Exception):
-    """The head of a request is larger than any that the application takes."""
-
-
 class _OneWrite(asyncio.Transport):
     """A transport that joins the head and the body of an answer into one TLS record.
 
@@ -128,7 +124,8 @@ class _Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_head:
-            # The parser keeps a header that does not end, and tells nobody.
+            # The parser keeps a header that does not end, and tells nobody. A head that was in
+            # one piece is for the application to refuse.
             self._head_bytes += len(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self.send_400_response("")
@@ -146,21 +143,6 @@ class _Protocol(HttpToolsProtocol):
         self._is_partial = self._is_head = True
         self._head_bytes = 0
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._count_head(len(name) + len(value))
-        super().on_header(name, value)
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            raise _HeadTooLargeError
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""

@@ -179,6 +179,8 @@ def test_the_limits_of_size() -> None:
         {"body": (half, half, b"1", b"never read")},
         {"headers": (*HEADERS, *[(b"x", b"")] * 99)},
         {"headers": (*HEADERS, (b"x", bytes(32 * 1024)))},
+        {"target": "/?X-Amz-Date=" + "1" * 32 * 1024},
+        {"target": "/" + "1" * 32 * 1024},
     ):
         told = ask(never, **change)
         assert told is not None
