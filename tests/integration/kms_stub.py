@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from assay.kms import uvicorn as served
 from assay.kms.errors import DisabledError, UnknownOperationError
-from assay.kms.http import Answer, KmsApp
-from assay.kms.request import SignedRequest
+from assay.kms.http import KmsApp
+from assay.kms.request import Answer, SignedRequest
 from assay.kms.sigv4 import verify
 from assay.kms.tls import server_context
 

@@ -14,16 +14,13 @@ Source: AWS JSON 1.1 protocol (Smithy), ASGI 3.0.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
-
-import msgspec
 
 from assay.core import Event, EventSink, IgnoredEvents
 from assay.kms.canonical import parse_query
 from assay.kms.errors import InternalError, KmsError, UnknownOperationError, ValidationError
-from assay.kms.request import SignedRequest
+from assay.kms.request import Answer, SignedRequest
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_HEADERS = 100
@@ -35,29 +32,6 @@ _HEALTH_PATH = "/healthz"
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back for a request.
-
-    Attributes:
-        status: the HTTP status.
-        body: JSON.
-        request_id: a UUID, told to the client and found in the audit trail.
-        error: the name of the error on the wire; None when there is none.
-    """
-
-    status: int
-    body: bytes = field(repr=False)
-    request_id: str
-    error: str | None = None
-
-    @classmethod
-    def of_error(cls, error: KmsError, request_id: str) -> Answer:
-        """The answer that tells a client of an error: its code, its message, its status."""
-        body = msgspec.json.encode({"__type": error.code, "message": str(error)})
-        return cls(error.status, body, request_id, error.code)
 
 
 class KmsApp:

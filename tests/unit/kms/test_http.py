@@ -15,8 +15,8 @@ import pytest
 from assay.core import RecordedEvents
 from assay.kms import errors
 from assay.kms.errors import DisabledError, KmsError, TokenUnavailableError
-from assay.kms.http import MAX_BODY_BYTES, Answer, KmsApp
-from assay.kms.request import SignedRequest
+from assay.kms.http import MAX_BODY_BYTES, KmsApp
+from assay.kms.request import Answer, SignedRequest
 
 HEADERS = ((b"host", b"localhost"), (b"content-type", b"application/x-amz-json-1.1"))
 GOOD = Answer(200, b'{"a":1}', "4d4d2ab0-5c40-4a31-b0b1-0f5a4a1d3f5f")
