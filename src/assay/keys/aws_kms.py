@@ -171,6 +171,10 @@ class _TryAgainError(Exception):
 class AwsKms:
     """A connection to AWS KMS in one Region. Safe to share between threads, and over a fork.
 
+    The deadline covers connecting, asking, and the pauses between attempts. It does not cover what
+    the machine's resolver takes to find the host, a second address of it that does not answer
+    either, and what boto3 does to find credentials.
+
     Args:
         uri: Region, endpoint, CA, profile and deadline.
         directory: where its relative paths start.
