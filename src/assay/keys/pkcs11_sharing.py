@@ -54,7 +54,7 @@ TURN_SECONDS = 60.0
 
 # SoftHSM says so while another process logs in, or makes a key.
 _PERHAPS_PASSING = frozenset({"GeneralError", "FunctionFailed", "DeviceError"})
-_PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2)
+_PAUSES_SECONDS = (0.01, 0.03, 0.1, 0.2)
 
 _LOCK = threading.RLock()
 os.register_at_fork(
@@ -111,12 +111,33 @@ class _Library:
         self._process = os.getpid()
         self.configuration = os.environ.get(SOFTHSM_VARIABLE)
 
-    def find(self, selector: TokenSelector) -> Token:
-        """The one token that fits."""
-        found = self._fitting(selector)
-        if not found and not self.open_tokens:
-            self.restart()  # a token that was initialised since then shows up only now
-            found = self._fitting(selector)
+    def find(self, selector: TokenSelector, *, restarting: bool) -> Token:
+        """The one token that fits.
+
+        A token whose files another process writes just then is not seen, by SoftHSM until the
+        library is initialised again; nor is one that was initialised, or came back, since.
+
+        Args:
+            selector: which token.
+            restarting: initialise again while there is none; it voids every session.
+        """
+        found: list[Token] = []
+        trouble: TokenError | None = None
+        for pause_seconds in (0.0, *_PAUSES_SECONDS):
+            try:
+                if pause_seconds:
+                    time.sleep(pause_seconds)
+                    if restarting:
+                        self.restart()
+                found = [each for each in self.module.tokens() if selector.fits(each.selector)]
+            except TokenError as exc:
+                trouble = exc
+                continue
+            trouble = None
+            if found:
+                break
+        if trouble is not None:
+            raise trouble
         if len(found) != 1:
             raise KeyServiceError(
                 f"expected one token {selector.label or selector.serial!r} in "
@@ -124,9 +145,6 @@ class _Library:
                 f"(serial=, manufacturer=, model=). SoftHSM looks where {SOFTHSM_VARIABLE} says"
             )
         return found[0]
-
-    def _fitting(self, selector: TokenSelector) -> list[Token]:
-        return [each for each in _patiently(self.module.tokens) if selector.fits(each.selector)]
 
 
 _LIBRARIES: dict[str, _Library] = {}
@@ -177,7 +195,7 @@ class SharedToken:
         """
         with _turn():
             library = _library(module)
-            exact = library.find(selector).selector
+            exact = library.find(selector, restarting=not library.open_tokens).selector
             place = (library.module.path, exact)
             shared = _TOKENS.get(place)
             if shared is None:
@@ -214,7 +232,7 @@ class SharedToken:
         """What library, slot, token and a mechanism that makes keys say of themselves."""
         with _turn():
             self._library.follow()
-            return self._library.find(self.selector).facts(generation)
+            return self._library.find(self.selector, restarting=False).facts(generation)
 
     def close(self) -> None:
         """Let go once; the last one logs out."""
@@ -240,11 +258,7 @@ class SharedToken:
                 "expected the token to take the PIN, it refused it before, and it was not tried "
                 "again; open the token anew with the right one"
             )
-        try:
-            token = self._library.find(self.selector)
-        except KeyServiceError:
-            self._library.restart()
-            token = self._library.find(self.selector)
+        token = self._library.find(self.selector, restarting=True)
         try:
             return _patiently(lambda: token.login(self._pin))
         except KeyAccessError:
@@ -293,4 +307,4 @@ def initialise_token(module: Path, *, label: str, so_pin: str, user_pin: str) ->
         if any(selector.fits(token.selector) for token in library.module.tokens()):
             raise KeyExistsError(f"expected no token {label!r}, found one; it was not touched")
         library.module.initialise_token(label, so_pin)
-        library.find(selector).set_user_pin(so_pin, user_pin)
+        library.find(selector, restarting=not library.open_tokens).set_user_pin(so_pin, user_pin)
