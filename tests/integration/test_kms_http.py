@@ -465,6 +465,22 @@ def test_too_many_connections(start: Start) -> None:
         second.close()
 
 
+def test_nobody_can_fill_the_log(start: Start) -> None:
+    with start() as server:
+        before = server.log.read_text()
+        upgrade = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        for sent in (
+            b"GARBAGE\r\n\r\n",
+            upgrade,
+            server.signed("ListKeys"),
+            server.signed("Others"),
+        ):
+            with server.connect() as connection:
+                connection.sendall(sent)
+                assert answer_of(connection)[0].startswith(b"HTTP/1.1")
+        assert server.log.read_text() == before
+
+
 # Its end
 
 

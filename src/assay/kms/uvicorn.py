@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import threading
@@ -35,6 +36,10 @@ IDLE_SECONDS = 75
 GRACE_SECONDS = 10
 GOODBYE_SECONDS = 1.0
 MAX_CONNECTIONS = 500
+
+# Instead of uvicorn's, which warns of each request that it cannot read: anybody could fill a log.
+_log = logging.getLogger("assay.kms.uvicorn")
+_log.setLevel(logging.ERROR)
 
 _MAX_HEAD_BYTES = 64 * 1024
 _NOT_HTTP = b'{"__type":"SerializationException","message":"expected an HTTP/1.1 request"}'
@@ -97,6 +102,7 @@ class _Protocol(HttpToolsProtocol):
     def __init__(self, *, max_connections: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.access_log = False
+        self.logger = _log
         self._max_connections = max_connections
         self._is_partial = False  # a request has begun and is not here as a whole
         self._is_head = False  # and not even its headers are
