@@ -28,6 +28,7 @@ from assay.kms.documents import MAXIMUM_SIZE
 from assay.kms.errors import DocumentError, InternalError
 from assay.kms.grants import GrantRequest
 from assay.kms.operators import OPERATORS
+from assay.kms.patterns import text_of
 from assay.kms.policies import MAXIMUM_IDENTITY, Policy, default_policy, parse_policy
 from assay.kms.query import Query, caller_facts
 from assay.kms.records import GrantRecord
@@ -329,6 +330,21 @@ def test_an_action_that_does_not_exist_is_denied_whatever_policies_say():
 # Facts.
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        (True, "true"),
+        (False, "false"),
+        (365, "365"),
+        (NOW, "2026-11-26T15:00:00Z"),
+        (datetime.fromisoformat("2026-11-26T15:00:00.9+01:00"), "2026-11-26T14:00:00Z"),
+    ],
+)
+def test_a_value_is_written_as_policies_write_it(value, text):
+    assert text_of(value) == text
+
+
 def test_facts_of_a_caller_are_told_by_the_arn():
     facts = caller_facts(
         f"arn:aws:iam::{ACCOUNT}:user/team/ada", region="eu-central-1", source="10.0.0.1", now=NOW
@@ -397,6 +413,8 @@ MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
         [_allow(ROOT, "kms:Put*")],
         [_allow(ADA, Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})],
         [_allow(ROOT, Condition={"StringEquals": {"aws:PrincipalArn": ROOT}})],
+        [_allow(ROOT, Condition={"StringEquals": {"aws:PrincipalType": "Account"}})],
+        [_allow(ROOT, Condition={"StringEquals": {"aws:userid": ACCOUNT}})],
         [_allow(ROOT), {**_allow(ADA), "Effect": "Deny"}],
     ],
 )
@@ -419,8 +437,11 @@ def test_a_policy_that_somebody_can_change_is_taken(statements):
     ],
 )
 def test_a_policy_that_locks_out_is_refused_in_the_words_of_aws(statements):
-    with pytest.raises(DocumentError, match="will not allow you to update the key policy"):
+    with pytest.raises(DocumentError) as caught:
         check_no_lockout(_policy(*statements), CREATE, account=ACCOUNT)
+    assert str(caught.value) == (
+        "The new key policy will not allow you to update the key policy in the future."
+    )
 
 
 def test_who_may_by_an_identity_policy_is_not_locked_out():
@@ -444,34 +465,42 @@ def _statement(effect: str, action: str = "kms:RetireGrant") -> dict[str, Any]:
     return {"Statement": {"Effect": effect, "Action": action, "Resource": KEY}}
 
 
+BOB = f"arn:aws:iam::{ACCOUNT}:user/bob"
+HELD = {**GRANT, "operations": ["RetireGrant"]}
+DENIED = "explicit deny in identity policy 1, statement 1"
+NOBODY = "no identity policy allows it"
+
+
 @pytest.mark.parametrize(
-    ("caller", "grant", "identity", "allowed"),
+    ("caller", "grant", "identity", "allowed", "rule"),
     [
-        (EVE, GRANT, [], True),
-        (EVE, GRANT, [_statement("Deny")], False),
-        (ADA, GRANT, [], False),
-        (ADA, {**GRANT, "operations": ["RetireGrant"]}, [], True),
-        (ADA, {**GRANT, "operations": ["RetireGrant"]}, [_statement("Deny")], False),
-        (EVE, {**GRANT, "operations": ["RetireGrant"], "retiring": None}, [], False),
-        (ROOT, GRANT, [], True),
-        (f"arn:aws:iam::{ACCOUNT}:user/bob", GRANT, [], False),
-        (f"arn:aws:iam::{ACCOUNT}:user/bob", GRANT, [_statement("Allow")], True),
+        (EVE, GRANT, [], True, "grant 1, its retiring principal"),
+        (EVE, GRANT, [_statement("Deny")], False, DENIED),
         (
-            f"arn:aws:iam::{ACCOUNT}:user/bob",
+            EVE,
             GRANT,
-            [_statement("Allow", "kms:RevokeGrant")],
-            False,
+            [_statement("Deny", "kms:RevokeGrant")],
+            True,
+            "grant 1, its retiring principal",
         ),
+        (ADA, GRANT, [], False, NOBODY),
+        (ADA, HELD, [], True, "grant 1"),
+        (ADA, HELD, [_statement("Deny")], False, DENIED),
+        (EVE, {**HELD, "retiring": None}, [], False, NOBODY),
+        (ROOT, GRANT, [], True, "the account's root"),
+        (BOB, GRANT, [], False, NOBODY),
+        (BOB, GRANT, [_statement("Allow")], True, "identity policy 1, statement 1"),
+        (BOB, GRANT, [_statement("Allow", "kms:RevokeGrant")], False, NOBODY),
     ],
 )
-def test_who_may_retire_a_grant_is_told_by_the_grant(caller, grant, identity, allowed):
+def test_who_may_retire_a_grant_is_told_by_the_grant(caller, grant, identity, allowed, rule):
     found = decide_retirement(
         Query(caller, "kms:RetireGrant", KEY, {}),
         account=ACCOUNT,
         grant=grant_record(grant, 1),
         identity=[identity_policy(each) for each in identity],
     )
-    assert found.allowed is allowed
+    assert found == Verdict(allowed, rule)
 
 
 # Tables.
