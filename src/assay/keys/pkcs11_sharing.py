@@ -54,7 +54,7 @@ TURN_SECONDS = 60.0
 
 # SoftHSM says so while another process logs in, or makes a key.
 _PERHAPS_PASSING = frozenset({"GeneralError", "FunctionFailed", "DeviceError"})
-_PAUSES_SECONDS = (0.01, 0.03, 0.1, 0.2)
+_PAUSES_SECONDS = (0.01, 0.03, 0.1, 0.2, 0.3)
 
 _LOCK = threading.RLock()
 os.register_at_fork(
