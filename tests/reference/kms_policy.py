@@ -76,8 +76,10 @@ def granted(grant: Json, query: Json) -> bool:
             and (equals is None or asked.get("equals") == equals)
             and (
                 subset is None
-                or subset.items() <= (asked.get("equals") or {}).items()
-                or subset.items() <= (asked.get("subset") or {}).items()
+                or any(
+                    pairs is not None and subset.items() <= pairs.items()
+                    for pairs in (asked.get("equals"), asked.get("subset"))
+                )
             )
         )
     context = query.get("context")

@@ -245,6 +245,6 @@ def grant_of_token(token: str) -> str:
         raw = base64.b64decode(token.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise InvalidGrantTokenError("expected a grant token, found something else") from error
-    if len(raw) != 33 or raw[:1] != _TOKEN or base64.b64encode(raw).decode("ascii") != token:
+    if len(raw) != 33 or raw[:1] != _TOKEN:
         raise InvalidGrantTokenError("expected a grant token, found something else")
     return raw[1:].hex()

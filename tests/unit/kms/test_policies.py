@@ -354,6 +354,8 @@ def test_facts_of_a_caller_are_told_by_the_arn():
     assert facts["aws:principalaccount"] == facts["kms:calleraccount"] == ACCOUNT
     assert facts["aws:epochtime"] == int(NOW.timestamp())
     assert facts["aws:userid"] is None
+    assert facts["aws:securetransport"] is True
+    assert facts["aws:viaawsservice"] is facts["aws:principalisawsservice"] is False
     root = caller_facts(ROOT, region="eu-central-1", source="", now=NOW, userid="x")
     assert (root["aws:username"], root["aws:principaltype"]) == (None, "Account")
     assert (root["aws:userid"], root["aws:sourceip"]) == (ACCOUNT, None)
