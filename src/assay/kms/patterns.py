@@ -188,5 +188,5 @@ def _compile(pieces: tuple[str | Wildcard, ...]) -> re.Pattern[str]:
     return re.compile(first + middle + last, re.DOTALL)
 
 
-_regex = lru_cache(maxsize=1024)(_compile)
+_regex = lru_cache(maxsize=256)(_compile)
 """For patterns with variables, which are complete only when a request comes."""

@@ -190,6 +190,14 @@ def test_an_identity_policy_is_measured_without_white_space():
         parse_policy(fitting.replace("aaa", "aaaa", 1), kind="identity", account=ACCOUNT)
 
 
+@pytest.mark.parametrize("pattern", ["*a" * 2000 + "b", "*" + "a?" * 2000 + "b*c"])
+def test_no_pattern_takes_longer_than_its_text_times_its_own(pattern):
+    """Looked for in every way, as a regular expression would, it would take longer than the sun."""
+    block = {"StringLike": {"kms:EncryptionContext:d": pattern}}
+    (condition,) = ConditionReader(deny=False).read(block, "Condition")
+    assert not condition.holds(Query(ADA, "kms:Decrypt", KEY, {}, context={"d": "a" * 8192}))
+
+
 def test_the_default_key_policy_is_that_of_aws():
     statement = json.loads(default_policy(ACCOUNT))["Statement"][0]
     assert statement["Principal"] == {"AWS": ROOT}
