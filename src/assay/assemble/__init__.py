@@ -10,6 +10,12 @@ Example:
 
 from assay.assemble.datastores import crew, open_adoption, open_store, search_storage
 from assay.assemble.indexes import PlainColumn, measure_declared_indexes, measure_plain_column
+from assay.assemble.key_server import (
+    ServicePlace,
+    initialise_key_server,
+    open_administration,
+    serve_keys,
+)
 from assay.assemble.platform import (
     VERIFIER_KEY_NAME,
     Platform,
@@ -35,14 +41,17 @@ __all__ = [
     "VERIFIER_KEY_NAME",
     "PlainColumn",
     "Platform",
+    "ServicePlace",
     "Verification",
     "bundle",
     "create_keys",
     "crew",
     "drill",
+    "initialise_key_server",
     "measure_declared_indexes",
     "measure_plain_column",
     "newest_finished_run",
+    "open_administration",
     "open_adoption",
     "open_platform",
     "open_store",
@@ -50,6 +59,7 @@ __all__ = [
     "record_drills",
     "run",
     "search_storage",
+    "serve_keys",
     "standing_results",
     "verify",
     "verify_claim_files",

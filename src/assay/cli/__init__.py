@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from assay.cli import bundle, drill, index, init, keys, rekey, run, scan, seal, trust, verify
+from assay.cli import bundle, drill, index, init, keys, kms, rekey, run, scan, seal, trust, verify
 from assay.cli.screen import INTERRUPTED, report_error, report_interrupt, report_usage, show_help
 
 _DESCRIPTION = "Keeps a company's security and privacy promises, and proves it."
@@ -37,6 +37,7 @@ app.command("bundle")(bundle.bundle)
 app.command("verify")(verify.verify)
 app.add_typer(trust.app, name="trust")
 app.add_typer(keys.app, name="keys")
+app.add_typer(kms.app, name="kms")
 app.add_typer(scan.app, name="scan")
 app.add_typer(seal.app, name="seal")
 app.add_typer(index.app, name="index")

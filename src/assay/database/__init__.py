@@ -7,7 +7,7 @@ Example:
     >>> table = SqlDataKeyTable(engine)              # doctest: +SKIP
 """
 
-from assay.database.engine import open_engine
+from assay.database.engine import open_engine, sqlite_file
 from assay.database.errors import (
     DatabaseError,
     DatabaseUnreachableError,
@@ -40,5 +40,6 @@ __all__ = [
     "raw_joined_rows",
     "raw_rows",
     "real_tables",
+    "sqlite_file",
     "storage_files",
 ]

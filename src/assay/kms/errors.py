@@ -34,6 +34,7 @@
     │   ├── InvalidMacError           KMSInvalidMacException
     │   └── InvalidSignatureError     KMSInvalidSignatureException
     ├── DryRunError               DryRunOperationException: it would have succeeded
+    ├── AlteredTrailError         an event of the audit trail was altered or removed
     └── ServiceError              the service itself
         ├── StartError                it cannot begin to serve; no client sees it
         ├── TokenUnavailableError     DependencyTimeoutException (500)
@@ -253,6 +254,10 @@ class DryRunError(KmsError):
 
     code = "DryRunOperationException"
     status = 412
+
+
+class AlteredTrailError(KmsError):
+    """An event of the audit trail was altered, removed or added."""
 
 
 class ServiceError(KmsError):

@@ -63,14 +63,12 @@ class BackingKey:
         handle: the object's CKA_ID, 16 random bytes.
         created_at: when it was made.
         rotation: why it was made.
-        uses: how often it encrypted.
     """
 
     version: int
     handle: bytes
     created_at: datetime
     rotation: Rotation
-    uses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,4 +171,23 @@ class PrincipalRecord:
 
     arn: str
     policies: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyRecord:
+    """What a principal signs requests with. The secret is sealed under a key of the token.
+
+    Attributes:
+        access_key_id: 20 characters, ``AKIA…``.
+        principal: the ARN of whose it is.
+        sealed_secret: nonce (12 bytes), ciphertext and tag.
+        created_at: when it was made.
+        enabled: whether requests are accepted.
+    """
+
+    access_key_id: str
+    principal: str
+    sealed_secret: bytes
+    created_at: datetime
     enabled: bool = True

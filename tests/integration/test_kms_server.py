@@ -1,0 +1,191 @@
+"""The key management service as a process, on a SoftHSM2 token, with AWS's own clients."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .conftest import SoftHsmToken
+from .kms_server import KmsServer
+
+CANARY = "Quartz-and-Obsidian"
+
+
+@pytest.fixture
+def server(softhsm_token: SoftHsmToken, tmp_path: Path) -> Iterator[KmsServer]:
+    """A service that is prepared and not running."""
+    made = KmsServer(
+        tmp_path,
+        softhsm_token.environment,
+        f"pkcs11:token={softhsm_token.label}",
+        f"sqlite:///{tmp_path / 'kms.db'}",
+    )
+    made.prepare()
+    yield made
+    if made.process is not None:
+        made.stop(signal.SIGKILL)
+
+
+def test_keys_of_every_kind_live_in_the_token(server: KmsServer) -> None:
+    access = server.user("admin", full_access=True)
+    server.start()
+    kms = server.client(access)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext={"a": "b"})
+    opened = kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext={"a": "b"})
+    assert opened["Plaintext"] == made["Plaintext"]
+    with pytest.raises(ClientError, match="InvalidCiphertext"):
+        kms.decrypt(CiphertextBlob=made["CiphertextBlob"])
+    for spec, algorithm in (
+        ("RSA_2048", "RSASSA_PSS_SHA_256"), ("ECC_NIST_P256", "ECDSA_SHA_256"),
+        ("ECC_NIST_EDWARDS25519", "ED25519_SHA_512"),
+    ):  # fmt: skip
+        pair = kms.create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+        what = {"KeyId": pair, "Message": b"message", "SigningAlgorithm": algorithm}
+        assert kms.verify(**what, Signature=kms.sign(**what)["Signature"])["SignatureValid"]
+    mac = kms.create_key(KeySpec="HMAC_512", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
+    what = {"KeyId": mac, "Message": b"message", "MacAlgorithm": "HMAC_SHA_512"}
+    assert kms.verify_mac(**what, Mac=kms.generate_mac(**what)["Mac"])["MacValid"]
+
+
+def test_nothing_secret_is_written_or_printed(server: KmsServer) -> None:
+    access = server.user("admin", full_access=True)
+    server.start()
+    kms = server.client(access)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.encrypt(KeyId=key, Plaintext=CANARY.encode(), EncryptionContext={"tenant": "north"})
+    data_key = kms.generate_data_key(KeyId=key, KeySpec="AES_256")["Plaintext"]
+    told = server.stop()
+    assert told == ""
+    files = [path for path in server.folder.rglob("*") if path.is_file()]
+    state = b"".join(path.read_bytes() for path in files if path.name.startswith("kms.db"))
+    assert b"north" in state, "the audit trail is not in the files that were searched"
+    for secret in (CANARY.encode(), data_key, access["AWS_SECRET_ACCESS_KEY"].encode()):
+        assert secret not in state
+    trail = server.run("audit", "verify")
+    assert trail["events"] > 3
+
+
+def test_what_was_acknowledged_survives_a_kill(server: KmsServer) -> None:
+    access = server.user("admin", full_access=True)
+    server.start()
+    ready = server.client(access).create_key()["KeyMetadata"]["KeyId"]
+    kept: list[tuple[str, bytes]] = []
+    last = threading.Event()
+
+    def work(number: int) -> None:
+        kms = server.client(access)
+        try:
+            while not last.is_set():
+                made = kms.create_key(Description=str(number))["KeyMetadata"]["KeyId"]
+                kms.rotate_key_on_demand(KeyId=made)
+                blob = kms.encrypt(KeyId=made, Plaintext=made.encode())["CiphertextBlob"]
+                kept.append((made, blob))
+        except (ClientError, BotoCoreError):
+            pass  # it was killed in between
+
+    for _ in range(2):
+        last.clear()
+        before = len(kept)
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(work, number) for number in range(4)]
+            while len(kept) < before + 8:
+                assert not all(each.done() for each in running), "nobody works"
+            server.stop(signal.SIGKILL)
+            last.set()
+        server.start()
+    kms = server.client(access)
+    for key, blob in kept:
+        assert kms.decrypt(CiphertextBlob=blob)["Plaintext"].decode() == key
+        assert len(kms.list_key_rotations(KeyId=key)["Rotations"]) == 1
+    assert kms.describe_key(KeyId=ready)
+    events = [json.loads(line) for line in _events(server)]
+    recorded = {each["key"][-36:] for each in events if each["action"] == "Encrypt"}
+    assert {key for key, _ in kept} <= recorded
+    assert server.run("audit", "verify")["events"] == len(events)
+
+
+def test_an_altered_trail_is_noticed(server: KmsServer) -> None:
+    import sqlite3
+    import subprocess
+
+    server.user("admin", full_access=True)
+    with sqlite3.connect(server.folder / "kms.db") as database:
+        database.execute(
+            "update assay_kms_events set event = replace(event, '\"ok\"', '\"no\"') where number = 1"
+        )
+    done = subprocess.run(
+        server._command("audit", "verify"), env=server._environment(), cwd=server.folder,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(r"event 1 of the chain .* altered", done.stdout + done.stderr, re.DOTALL)
+
+
+def test_two_services_share_a_state_and_a_token(
+    server: KmsServer, fresh_postgresql_url: str
+) -> None:
+    """On PostgreSQL: what one changes the other sees at once, and either may die."""
+    server.state = fresh_postgresql_url
+    server.run("init", "--account", "111122223333", "--region", "eu-central-1")
+    access = server.user("admin", full_access=True)
+    server.start()
+    other = KmsServer(server.folder, server.environment, server.token, server.state)
+    other.start()
+    try:
+        first, second = server.client(access), other.client(access)
+        key = first.create_key()["KeyMetadata"]["KeyId"]
+        blob = second.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+        second.rotate_key_on_demand(KeyId=key)
+        newer = first.encrypt(KeyId=key, Plaintext=b"y")["CiphertextBlob"]
+        first.disable_key(KeyId=key)
+        with pytest.raises(ClientError, match="DisabledException"):
+            second.decrypt(CiphertextBlob=blob)
+        second.enable_key(KeyId=key)
+        server.stop(signal.SIGKILL)
+        opened = [second.decrypt(CiphertextBlob=each)["Plaintext"] for each in (blob, newer)]
+        assert opened == [b"x", b"y"]
+    finally:
+        other.stop(signal.SIGKILL)
+
+
+def _events(server: KmsServer) -> list[str]:
+    import subprocess
+
+    done = subprocess.run(
+        server._command("audit", "show"), env=server._environment(), cwd=server.folder,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_wrong_input_is_named(server: KmsServer) -> None:
+    import subprocess
+
+    def refused(*words: str) -> str:
+        done = subprocess.run(
+            server._command(*words), env=server._environment(), cwd=server.folder,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode not in {0, 1}, done.stdout
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    assert "found one" in refused("init", "--account", "111122223333")
+    assert "12 digits" in refused("init", "--account", "1", "--state", "sqlite:///other.db")
+    assert "add it first" in refused("access-key", "create", "nobody")
+    assert "expected" in refused("principal", "add", "no name with blanks")
+    assert "found no file" in refused("principal", "list", "--state", "sqlite:///none.db")
+    assert "expected one token" in refused("principal", "list", "--token", "pkcs11:token=none")
+    assert "cert" in refused("serve", "--certificate", "none.pem", "--private-key", "none.pem")
+    (server.folder / "policy.json").write_text('{"Statement": []}')
+    server.run("principal", "add", "ada")
+    assert "expected" in refused("principal", "policy", "ada", "p", "policy.json")
