@@ -45,13 +45,17 @@ class KmsServer:
 
     def prepare(self) -> None:
         """Make certificates and state."""
+        self.certificates()
+        self.run("init", "--account", ACCOUNT, "--region", REGION)
+
+    def certificates(self) -> None:
+        """Make an authority, and a certificate of this machine."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
         issued = authority.issue_cert("localhost", "127.0.0.1")
         issued.private_key_pem.write_to_path(str(self.folder / "key.pem"))
         for number, each in enumerate(issued.cert_chain_pems):
             each.write_to_path(str(self.folder / "cert.pem"), append=number > 0)
-        self.run("init", "--account", ACCOUNT, "--region", REGION)
 
     def run(self, *words: str) -> dict[str, Any]:
         """`assay kms …` with ``--json``; its answer."""

@@ -51,6 +51,13 @@ def test_keys_of_every_kind_live_in_the_token(server: KmsServer) -> None:
         pair = kms.create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
         what = {"KeyId": pair, "Message": b"message", "SigningAlgorithm": algorithm}
         assert kms.verify(**what, Signature=kms.sign(**what)["Signature"])["SignatureValid"]
+    rsa = kms.create_key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]
+    assert rsa["EncryptionAlgorithms"] == ["RSAES_OAEP_SHA_1"]  # SoftHSM 2.6 knows no other
+    oaep = {"KeyId": rsa["KeyId"], "EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}
+    sealed = kms.encrypt(**oaep, Plaintext=b"x")["CiphertextBlob"]
+    assert kms.decrypt(**oaep, CiphertextBlob=sealed)["Plaintext"] == b"x"
+    with pytest.raises(ClientError, match="InvalidKeyUsage"):
+        kms.encrypt(**{**oaep, "EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}, Plaintext=b"x")
     mac = kms.create_key(KeySpec="HMAC_512", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
     what = {"KeyId": mac, "Message": b"message", "MacAlgorithm": "HMAC_SHA_512"}
     assert kms.verify_mac(**what, Mac=kms.generate_mac(**what)["Mac"])["MacValid"]

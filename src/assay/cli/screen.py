@@ -76,6 +76,7 @@ def shown_progress(title: str, *, as_json: bool = False) -> Iterator[Progress]:
 def print_json(document: object) -> None:
     """Write a document for machines on standard output."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def report_error(exc: Exception, *, as_json: bool) -> int:

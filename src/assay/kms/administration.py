@@ -211,7 +211,7 @@ class Administration:
             transaction.remove(record)
 
     def trail(self) -> Iterator[tuple[str, int, str, bytes]]:
-        """The audit trail: chain, number, event as canonical JSON, digest."""
+        """The audit trail: chain, number, event as JSON, digest."""
         return self._store.events()
 
     def verify_trail(self) -> Trail:

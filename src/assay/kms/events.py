@@ -1,4 +1,4 @@
-"""Events of the audit trail, as mappings that canonical JSON can hold.
+"""Events of the audit trail, as mappings that JSON can hold.
 
 Specification: ``spec/kms.md``, "Audit trail".
 

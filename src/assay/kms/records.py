@@ -90,6 +90,7 @@ class KeyRecord:
         public_key: DER SubjectPublicKeyInfo of an asymmetric key.
         tags: key to value.
         backing: its versions, oldest first; more than one only of symmetric keys.
+        missing: algorithms of its kind that the token turned out not to have.
     """
 
     key_id: str
@@ -106,6 +107,7 @@ class KeyRecord:
     public_key: bytes | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     backing: tuple[BackingKey, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def multi_region(self) -> bool:

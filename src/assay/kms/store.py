@@ -9,7 +9,7 @@ assay_kms_service    one row: format, account, Region, generation, and the handl
                      of the token that seals the secrets of access keys
 assay_kms_records    keys, aliases, grants, principals, access keys: kind, id, JSON
 assay_kms_uses       how often each backing key encrypted, by its handle
-assay_kms_events     the audit trail: chain, number, canonical JSON, digest
+assay_kms_events     the audit trail: chain, number, JSON, digest
 ==================== =====================================================================
 
 Several processes may share a database (SQLite on one machine, PostgreSQL on many). The generation
@@ -45,6 +45,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     event,
     insert,
@@ -55,7 +56,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from assay.core import to_canonical_json
 from assay.database import DatabaseError
 from assay.kms.errors import InternalError
 from assay.kms.records import (
@@ -125,8 +125,20 @@ _EVENTS = Table(
 )
 
 
+# Made once: what every transaction runs.
+_GENERATION = select(_SERVICE.c.generation).with_for_update()  # SQLite has one writer anyway
+_WAIT_FOR_DISK = text("SET LOCAL synchronous_commit = on")
+_ADD_EVENTS = insert(_EVENTS)
+_COUNT_USES = (
+    update(_USES)
+    .where(_USES.c.handle == bindparam("of"))
+    .values(uses=_USES.c.uses + bindparam("more"))
+    .returning(_USES.c.uses)
+)
+
+
 def event_digest(before: bytes, canonical: bytes) -> bytes:
-    """The digest of an event in its chain: SHA-256 of label, digest before, canonical JSON."""
+    """The digest of an event in its chain: SHA-256 of label, digest before, and its JSON."""
     return hashlib.sha256(_EVENT_LABEL + before + canonical).digest()
 
 
@@ -217,7 +229,7 @@ class Store:
         self._generation, self._number, self._digest = generation, number, digest
 
     def events(self) -> Iterator[tuple[str, int, str, bytes]]:
-        """The audit trail: chain, number, canonical JSON, digest; chain by chain, in order.
+        """The audit trail: chain, number, JSON, digest; chain by chain, in order.
 
         It is read in pages, between which the service goes on.
         """
@@ -244,11 +256,9 @@ class Store:
 
     def _lock(self, connection: Connection) -> int:
         """The generation, which nobody changes before this transaction ends."""
-        wanted = select(_SERVICE.c.generation)
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL synchronous_commit = on"))
-            wanted = wanted.with_for_update()
-        return int(connection.execute(wanted).scalar_one())
+            connection.execute(_WAIT_FOR_DISK)
+        return int(connection.execute(_GENERATION).scalar_one())
 
     def _load(self, connection: Connection) -> None:
         state = State(self._state.account, self._state.region)
@@ -265,14 +275,14 @@ class Store:
     ) -> tuple[int, bytes]:
         number, digest, rows = self._number, self._digest, []
         for each in events:
-            canonical = to_canonical_json(each)
+            canonical = msgspec.json.encode(each, order="sorted")
             number, digest = number + 1, event_digest(digest, canonical)
             text_of = canonical.decode()
             rows.append(
                 {"chain": self._chain, "number": number, "event": text_of, "digest": digest}
             )
         if rows:
-            connection.execute(insert(_EVENTS), rows)
+            connection.execute(_ADD_EVENTS, rows)
         return number, digest
 
 
@@ -326,17 +336,14 @@ class Transaction:
     def write_uses(self) -> None:
         """Write what was counted, and learn what others counted."""
         for handle, more in self._used.items():
-            here = _USES.c.handle == handle
-            done = self._connection.execute(
-                update(_USES).where(here).values(uses=_USES.c.uses + more)
-            )
-            if done.rowcount == 0:
+            counted = {"of": handle, "more": more}
+            found = self._connection.execute(_COUNT_USES, counted).scalar_one_or_none()
+            if found is None:
                 self._connection.execute(insert(_USES).values(handle=handle, uses=more))
-            found = self._connection.execute(select(_USES.c.uses).where(here)).scalar_one()
-            self.state.uses[handle] = found
+            self.state.uses[handle] = more if found is None else found
 
     def record_event(self, event: Mapping[str, Any]) -> None:
-        """Record an event: text, numbers, lists and mappings, as canonical JSON has them."""
+        """Record an event: text, numbers, lists and mappings, as JSON has them."""
         self.events.append(event)
 
 

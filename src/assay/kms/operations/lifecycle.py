@@ -29,6 +29,7 @@ from assay.kms.errors import LimitError, TagError, UnsupportedError, ValidationE
 from assay.kms.operations.pages import Page, paged
 from assay.kms.operations.putting import checked_policy
 from assay.kms.policies import default_policy
+from assay.kms.public_keys import encrypt_oaep
 from assay.kms.query import Fact
 from assay.kms.records import (
     BackingKey,
@@ -210,6 +211,7 @@ def create_key(call: Call, arguments: CreateKey) -> dict[str, Any]:
     made = call.token.create_key(spec, usage, f"{key_id}/1")
     backing = (BackingKey(1, made.handle, call.now, Rotation.FIRST),)
     record = replace(record, backing=backing, public_key=made.public_key)
+    record = replace(record, missing=_missing(call, record))
     call.transaction.put(record)
     call.keys.append((record.arn, None))
     return {"KeyMetadata": metadata(record, call)}
@@ -325,7 +327,7 @@ def metadata(record: KeyRecord, call: Call) -> dict[str, Any]:
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": record.spec.value,
         "KeySpec": record.spec.value,
-        field: list(algorithms),
+        field: [name for name in algorithms if name not in record.missing],
         "MultiRegion": record.multi_region,
     }
     if record.deletion_at is not None:
@@ -341,7 +343,26 @@ def metadata(record: KeyRecord, call: Call) -> dict[str, Any]:
 
 def algorithms_of(record: KeyRecord) -> tuple[str, ...]:
     """What a key can do, by AWS's names."""
-    return _ALGORITHMS[record.spec, record.usage][1]
+    known = _ALGORITHMS[record.spec, record.usage][1]
+    return tuple(name for name in known if name not in record.missing)
+
+
+def _missing(call: Call, record: KeyRecord) -> tuple[str, ...]:
+    """The ways to decrypt under an RSA key that the token does not know, found by trying each.
+
+    What is encrypted to a public key that nobody can decrypt would be lost.
+    """
+    if record.usage is not KeyUsage.ENCRYPT_DECRYPT or record.public_key is None:
+        return ()
+    missing = []
+    for name in _ALGORITHMS[record.spec, record.usage][1]:
+        hash_name = name.removeprefix("RSAES_OAEP_")
+        probe = encrypt_oaep(record.public_key, hash_name, b"probe")
+        try:
+            call.token.decrypt_oaep(record.backing[-1].handle, hash_name, probe)
+        except UnsupportedError:
+            missing.append(name)
+    return tuple(missing)
 
 
 def _spec_and_usage(arguments: CreateKey) -> tuple[KeySpec, KeyUsage]:
