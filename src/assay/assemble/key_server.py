@@ -89,7 +89,13 @@ def serve_keys(  # noqa: PLR0913 - an address, a certificate, and who is told
         DatabaseError: the database cannot be.
     """
     from assay.kms import KmsApp, Service, Store, server_context
-    from assay.kms.uvicorn import serve
+
+    try:
+        from assay.kms.uvicorn import serve
+    except ModuleNotFoundError as exc:
+        raise WrongInputError(
+            f"expected the package {exc.name} to serve, found none; install assay[kms]"
+        ) from exc
 
     tls = server_context(certificate, private_key)
     with (
