@@ -12,7 +12,7 @@ One root, one subclass per room, leaves end in ``Error``::
     ├── ledger.LedgerError        floor 1
     ├── database.DatabaseError    floor 1
     ├── encryption.EncryptionError, evidence.EvidenceError, leakage.LeakageError,
-    │   transport.TransportError, scan.ScanError            floor 2
+    │   transport.TransportError, kms.KmsError, scan.ScanError            floor 2
     ├── controls.ControlsError    floor 3
     └── web.WebError              floor 5
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -531,3 +534,42 @@ def test_two_processes_see_each_others_changes_at_once(office: Office, kms: Any,
     finally:
         second.close()
     assert FULL_ACCESS
+
+
+def test_an_answer_that_nothing_decided_does_not_leave(
+    kms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careless = OPERATIONS["ListKeys"]._replace(perform=lambda *_: {"Keys": [], "Truncated": False})
+    monkeypatch.setitem(OPERATIONS, "ListKeys", careless)  # type: ignore[arg-type]  # a dict
+    refused("KMSInternalException", kms.list_keys)
+
+
+def test_a_defect_in_one_request_is_not_the_end_of_the_others(
+    office: Office, kms: Any, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, held = threading.Event(), threading.Event()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError(key)
+
+    def slow(call: Any, arguments: Any) -> Any:
+        begun.set()
+        held.wait(30)
+        return list_aliases(call, arguments)
+
+    list_aliases = OPERATIONS["ListAliases"].perform
+    for action, perform in (("ListKeys", broken), ("ListAliases", slow)):
+        changed = OPERATIONS[action]._replace(perform=perform)
+        monkeypatch.setitem(OPERATIONS, action, changed)  # type: ignore[arg-type]  # a dict
+    others = [office.client() for _ in range(3)]
+    with ThreadPoolExecutor(5) as pool:
+        pool.submit(kms.list_aliases)
+        assert begun.wait(30)
+        asked = [pool.submit(each.encrypt, KeyId=key, Plaintext=b"x") for each in others]
+        failing = pool.submit(refused, "KMSInternalException", kms.list_keys)
+        while office.service._jobs.qsize() < 4:  # all of them shall be in one batch
+            time.sleep(0.01)
+        held.set()
+        assert key not in failing.result()
+        assert all(each.result()["CiphertextBlob"] for each in asked)
+    assert [each["action"] for each in office.events()].count("Encrypt") == 3

@@ -26,6 +26,7 @@ from assay.kms.arguments import (
 )
 from assay.kms.call import ANY_STATE, NOT_PENDING, Call
 from assay.kms.errors import LimitError, TagError, UnsupportedError, ValidationError
+from assay.kms.key_kinds import KINDS
 from assay.kms.operations.pages import Page, paged
 from assay.kms.operations.putting import checked_policy
 from assay.kms.policies import default_policy
@@ -45,23 +46,8 @@ _WAITING_DAYS = (7, 30)
 _LONGEST_DESCRIPTION = 8192
 
 _USAGES: Mapping[KeySpec, tuple[KeyUsage, ...]] = {
-    KeySpec.SYMMETRIC_DEFAULT: (KeyUsage.ENCRYPT_DECRYPT,),
-    **dict.fromkeys(
-        (KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096),
-        (KeyUsage.ENCRYPT_DECRYPT, KeyUsage.SIGN_VERIFY),
-    ),
-    **dict.fromkeys(
-        (
-            KeySpec.ECC_NIST_P256, KeySpec.ECC_NIST_P384, KeySpec.ECC_NIST_P521,
-            KeySpec.ECC_NIST_EDWARDS25519,
-        ),
-        (KeyUsage.SIGN_VERIFY,),
-    ),
-    **dict.fromkeys(
-        (KeySpec.HMAC_224, KeySpec.HMAC_256, KeySpec.HMAC_384, KeySpec.HMAC_512),
-        (KeyUsage.GENERATE_VERIFY_MAC,),
-    ),
-}  # fmt: skip
+    spec: tuple(usage for each, usage in KINDS if each is spec) for spec in KeySpec
+}
 
 _ALGORITHMS: Mapping[tuple[KeySpec, KeyUsage], tuple[str, tuple[str, ...]]] = {
     (KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT): (
