@@ -31,9 +31,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from assay.keys.errors import KeyUriError
+from assay.keys.uri_options import read_options
 
 SCHEME = "aws-kms"
 DEFAULT_DEADLINE_SECONDS = 10
@@ -171,7 +172,7 @@ def parse_aws_kms_uri(uri: str) -> AwsKmsUri:
     if scheme != SCHEME or not colon:
         raise KeyUriError(f"expected a URI that begins with {SCHEME}:, found another")
     key, _, query = rest.partition("?")
-    options = _options(query)
+    options = read_options(query, _OPTIONS, SCHEME, _refuse_secret)
     parsed = AwsKmsUri(
         _key(key),
         options.get("region"),
@@ -246,35 +247,9 @@ def _deadline(text: str | None) -> int:
     return seconds
 
 
-def _options(query: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for piece in query.split("&") if query else ():
-        name, _, value = piece.partition("=")
-        if _SECRET.search(name):
-            raise KeyUriError(
-                f"expected no credentials in the {SCHEME} URI, found {name[:40]!r}; boto3 finds "
-                "them itself: the role of the machine, AWS_… variables, or a profile (profile=)"
-            )
-        if name not in _OPTIONS:
-            raise KeyUriError(
-                f"expected one of {', '.join(_OPTIONS)} in the {SCHEME} URI, found {name[:40]!r}"
-            )
-        if name in found:
-            raise KeyUriError(f"expected {name} once in the {SCHEME} URI, found it twice")
-        if not value:
-            raise KeyUriError(f"expected a value for {name} in the {SCHEME} URI, found none")
-        found[name] = _decoded(name, value)
-    return found
-
-
-def _decoded(name: str, text: str) -> str:
-    try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
-    except UnicodeError:  # bytes that are not UTF-8, or a surrogate that stands alone
-        decoded = "\0"
-    if "\0" in decoded:
+def _refuse_secret(name: str) -> None:
+    if _SECRET.search(name):
         raise KeyUriError(
-            f"expected {name} in the {SCHEME} URI to be percent-encoded UTF-8 text, found other "
-            "bytes"
+            f"expected no credentials in the {SCHEME} URI, found {name[:40]!r}; boto3 finds "
+            "them itself: the role of the machine, AWS_… variables, or a profile (profile=)"
         )
-    return decoded

@@ -10,11 +10,12 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from assay.core import is_reference
 from assay.keys.embedded_format import NAME
 from assay.keys.errors import KeyUriError
+from assay.keys.uri_options import decoded, read_options
 
 DEFAULT_OBJECT = "kek"
 DEFAULT_PASSPHRASE_SOURCE = "env:ASSAY_PASSPHRASE"  # noqa: S105 - a place, not a passphrase
@@ -58,9 +59,9 @@ def parse_embedded_uri(uri: str) -> EmbeddedUri:
     path, _, query = rest.partition("?")
     if not path:
         raise KeyUriError("expected the path of a key store after embedded:, found none")
-    options = _options(query)
+    options = read_options(query, _OPTIONS, "embedded", _refuse_secret)
     parsed = EmbeddedUri(
-        _decoded("path", path),
+        decoded("path", path, "embedded"),
         options.get("object", DEFAULT_OBJECT),
         options.get("passphrase-source", DEFAULT_PASSPHRASE_SOURCE),
     )
@@ -77,35 +78,9 @@ def parse_embedded_uri(uri: str) -> EmbeddedUri:
     return parsed
 
 
-def _options(query: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for piece in query.split("&") if query else ():
-        name, _, value = piece.partition("=")
-        if name == "passphrase":
-            raise KeyUriError(
-                "expected no passphrase in the embedded URI, found one; keep it elsewhere and "
-                "name the place: passphrase-source=env:NAME or passphrase-source=file:PATH"
-            )
-        if name not in _OPTIONS:
-            raise KeyUriError(
-                f"expected one of {', '.join(_OPTIONS)} in the embedded URI, found {name[:40]!r}"
-            )
-        if name in found:
-            raise KeyUriError(f"expected {name} once in the embedded URI, found it twice")
-        if not value:
-            raise KeyUriError(f"expected a value for {name} in the embedded URI, found none")
-        found[name] = _decoded(name, value)
-    return found
-
-
-def _decoded(name: str, text: str) -> str:
-    try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
-    except UnicodeError:  # bytes that are not UTF-8, or a surrogate that stands alone
-        decoded = "\0"
-    if "\0" in decoded:
+def _refuse_secret(name: str) -> None:
+    if name == "passphrase":
         raise KeyUriError(
-            f"expected {name} in the embedded URI to be percent-encoded UTF-8 text, found other "
-            "bytes"
+            "expected no passphrase in the embedded URI, found one; keep it elsewhere and "
+            "name the place: passphrase-source=env:NAME or passphrase-source=file:PATH"
         )
-    return decoded
