@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from assay.core import DataKeyClass, WrappedDataKey
+from assay.core import DataKeyClass, KeyUses, OwnerDestroyedError, WrappedDataKey
 from assay.database import (
     KEY_TABLE_NAME,
     DatabaseError,
@@ -195,3 +195,26 @@ def test_a_refused_login_shows_no_password(mariadb_url: str) -> None:
     with pytest.raises(DatabaseUnreachableError) as raised:
         SqlDataKeyTable(open_engine(wrong))
     assert "hunter2" not in str(raised.value)
+
+
+def test_uses_add_up_and_destroyed_keys_stay_destroyed(engine: sa.Engine) -> None:
+    table, later = SqlDataKeyTable(engine), datetime(2026, 2, 3, tzinfo=UTC)
+    second = replace(KEY, version=2, key_id=bytes(16), wrapped=b"\x00second")
+    assert table.add(KEY)
+    assert table.add(second)
+    new = replace(second, wrapped=b"\x00new")
+    assert table.replace(second, new)
+    assert not table.replace(second, new)
+    for _ in range(2):
+        table.add_uses({KEY.key_id: KeyUses(2**40, 1), new.key_id: KeyUses(1, 1)})
+    assert table.uses() == {KEY.key_id: KeyUses(2**41, 2), new.key_id: KeyUses(2, 2)}
+    assert list(table.each()) == [KEY, new]
+    gone = table.destroy("tenant-1", later)
+    assert [one.key_id for one in gone] == [KEY.key_id, new.key_id]
+    assert table.destroy_again(gone) == 0
+    assert set(table.destroyed()) == set(gone)
+    assert table.destroyed_among([new.key_id, bytes(range(1, 17))]) == {new.key_id}
+    assert table.generation() > 0
+    with pytest.raises(OwnerDestroyedError):
+        table.add(replace(KEY, version=3))
+    assert list(table.each()) == []

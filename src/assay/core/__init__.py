@@ -10,7 +10,15 @@ Example:
 
 from assay.core.canonical import Json, from_canonical_json, to_canonical_json
 from assay.core.clock import Clock, SteppedClock, SystemClock, from_rfc3339, to_rfc3339
-from assay.core.data_keys import DataKeyClass, DataKeyTable, WrappedDataKey
+from assay.core.data_keys import (
+    DataKeyClass,
+    DataKeyTable,
+    DestroyedKey,
+    KeyUses,
+    OwnerDestroyedError,
+    WrappedDataKey,
+    owner_digest,
+)
 from assay.core.digests import is_sha256_hex, sha256_hex
 from assay.core.errors import (
     AssayError,
@@ -41,12 +49,15 @@ __all__ = [
     "Clock",
     "DataKeyClass",
     "DataKeyTable",
+    "DestroyedKey",
     "Event",
     "EventSink",
     "Fidelity",
     "IgnoredEvents",
     "Json",
+    "KeyUses",
     "LockHeldError",
+    "OwnerDestroyedError",
     "PinnedTool",
     "Population",
     "Progress",
@@ -69,6 +80,7 @@ __all__ = [
     "from_rfc3339",
     "is_reference",
     "is_sha256_hex",
+    "owner_digest",
     "pae",
     "resolve_reference",
     "result_to_json",

@@ -17,13 +17,15 @@ from assay.database.errors import (
     UnknownTableError,
     VolatileKeyTableError,
 )
-from assay.database.key_table import KEY_TABLE_NAME, SqlDataKeyTable
+from assay.database.key_table import SqlDataKeyTable
+from assay.database.key_tables import KEY_TABLE_NAME, KEY_TABLE_NAMES
 from assay.database.leak_control import LEAK_TABLE_NAME, leaky_table
 from assay.database.storage import StorageFiles, storage_files
 from assay.database.tables import count_rows, raw_joined_rows, raw_rows, real_tables
 
 __all__ = [
     "KEY_TABLE_NAME",
+    "KEY_TABLE_NAMES",
     "LEAK_TABLE_NAME",
     "DatabaseError",
     "DatabaseUnreachableError",

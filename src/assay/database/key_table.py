@@ -1,21 +1,14 @@
-"""The table of wrapped data keys in a relational database.
+"""The table of wrapped data keys in a relational database, and what goes with it.
 
-Table ``assay_data_keys``, made when it is missing; primary key (owner, key_class, version):
+Three tables, made where they are missing; ``key_tables.py`` tells their columns.
 
-=========== ======= ===================================================
-column      type    meaning
-=========== ======= ===================================================
-owner       text    whose data the key seals
-key_class   text    "rows", "indexes", "objects" or "files"
-version     integer 1, then counting up
-key_id      bytes   16, the commitment of ``spec/data-keys.md``
-kek         text    URI of the KEK, without secrets
-wrapped     bytes   up to 9 KiB, see ``spec/data-keys.md``
-created_at  text    RFC 3339 in UTC, microseconds
-=========== ======= ===================================================
+What is written is committed, durably, in a transaction of its own before a method returns: what is
+sealed under a key must never be more durable than the key, and a destroyed key never less gone
+than is said.
 
-A key is added in a transaction of its own and committed before `SqlDataKeyTable.add` returns: what
-is sealed under it must never be more durable than the key.
+A key that was destroyed cannot be found, also when its row came back with a restored backup
+(`SqlDataKeyTable.versions`), and its owner gets no new one. Whoever destroys and whoever adds at
+the same moment both write first and look afterwards, so at least one of them sees the other.
 
 Example:
     >>> table = SqlDataKeyTable(open_engine("sqlite:///keys.db"))   # doctest: +SKIP
@@ -25,56 +18,61 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 from sqlalchemy import (
-    Column,
+    ColumnElement,
     Connection,
     Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
+    Insert,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
     insert,
     inspect,
     select,
     text,
+    update,
 )
-from sqlalchemy.dialects.mysql import VARCHAR
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.types import TypeEngine
 
-from assay.core import AssayError, DataKeyClass, WrappedDataKey, from_rfc3339, to_rfc3339
-from assay.database.engine import sqlite_file
-from assay.database.errors import DatabaseError, KeyTableBusyError, VolatileKeyTableError
-from assay.database.failures import named_errors
-
-KEY_TABLE_NAME = "assay_data_keys"
-
-
-def _text(length: int) -> TypeEngine[str]:
-    """Text of which MariaDB compares every byte: its own habit ignores case and final spaces."""
-    exact = VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin")
-    return String().with_variant(exact, "mariadb", "mysql")
-
-
-_TABLE = Table(
-    KEY_TABLE_NAME,
-    MetaData(),
-    Column("owner", _text(512), nullable=False),
-    Column("key_class", _text(16), nullable=False),
-    Column("version", Integer, nullable=False, autoincrement=False),
-    Column("key_id", LargeBinary, nullable=False),
-    Column("kek", _text(1024), nullable=False),
-    Column("wrapped", LargeBinary, nullable=False),
-    Column("created_at", _text(40), nullable=False),
-    PrimaryKeyConstraint("owner", "key_class", "version"),
+from assay.core import (
+    DataKeyClass,
+    DestroyedKey,
+    KeyUses,
+    OwnerDestroyedError,
+    WrappedDataKey,
+    owner_digest,
 )
+from assay.database.engine import sqlite_file
+from assay.database.errors import KeyTableBusyError, VolatileKeyTableError
+from assay.database.failures import named_errors
+from assay.database.key_tables import (
+    DATA_KEYS,
+    DESTROYED,
+    DESTROYED_TABLE_NAME,
+    KEY_TABLE_NAME,
+    KEY_TABLE_NAMES,
+    METADATA,
+    USES,
+    USES_TABLE_NAME,
+    destroyed_of_row,
+    destroyed_values,
+    key_of_row,
+    key_values,
+)
+
+_T = TypeVar("_T")
+_ROWS_AT_A_TIME = 500
+_NOT_DESTROYED = ~exists().where(DESTROYED.c.key_id == DATA_KEYS.c.key_id)
+_ORDER = (DATA_KEYS.c.owner, DATA_KEYS.c.key_class, DATA_KEYS.c.version)
 
 
 class SqlDataKeyTable:
@@ -88,7 +86,7 @@ class SqlDataKeyTable:
 
     Raises:
         VolatileKeyTableError: a database in memory, which would lose the keys.
-        DatabaseError: the table cannot be made.
+        DatabaseError: the tables cannot be made.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -98,22 +96,28 @@ class SqlDataKeyTable:
                 "memory; give it a file, or use assay.keys.MemoryDataKeyTable in tests"
             )
         self._engine = engine
-        with _named(f"make the table {KEY_TABLE_NAME}"):
+        with _named(f"make the tables {', '.join(KEY_TABLE_NAMES)}"):
             self._create_when_missing()
 
     def versions(self, owner: str, key_class: DataKeyClass) -> Sequence[WrappedDataKey]:
         """All versions of an owner's key of a class, oldest first; empty when there is none.
 
+        What was destroyed is not among them, whatever stands in the table.
+
         Raises:
             DatabaseError: the table cannot be read, or holds what no version of Assay wrote.
         """
         wanted = (
-            select(_TABLE)
-            .where(_TABLE.c.owner == owner, _TABLE.c.key_class == key_class.value)
-            .order_by(_TABLE.c.version)
+            select(DATA_KEYS)
+            .where(
+                DATA_KEYS.c.owner == owner,
+                DATA_KEYS.c.key_class == key_class.value,
+                _NOT_DESTROYED,
+            )
+            .order_by(DATA_KEYS.c.version)
         )
-        with _named(f"read the table {KEY_TABLE_NAME}"), self._engine.connect() as connection:
-            return [_parsed(row) for row in connection.execute(wanted)]
+        with self._reading(KEY_TABLE_NAME) as connection:
+            return [key_of_row(row) for row in connection.execute(wanted)]
 
     def add(self, key: WrappedDataKey) -> bool:
         """Store a key unless (owner, class, version) is taken; durable when it returns.
@@ -122,18 +126,26 @@ class SqlDataKeyTable:
             True when it was stored, False when another writer was first; nothing is replaced.
 
         Raises:
+            OwnerDestroyedError: the owner's keys were destroyed; nothing was stored.
             KeyTableBusyError: another writer, perhaps the caller, holds the database.
             DatabaseError: the key cannot be stored.
         """
+        self._refuse_destroyed(key.owner)
         with _named(f"store a key in {KEY_TABLE_NAME}"):
             try:
-                with self._engine.begin() as connection:
-                    _commit_to_disk(connection)
-                    connection.execute(insert(_TABLE).values(**_row(key)))
+                with self._transaction() as connection:
+                    connection.execute(insert(DATA_KEYS).values(**key_values(key)))
             except IntegrityError:
                 if self._is_taken(key):
                     return False
                 raise
+        try:
+            self._refuse_destroyed(key.owner)
+        except OwnerDestroyedError:
+            # Who destroyed meanwhile has looked before this key was there, or takes it too.
+            with self._writing(f"take a key out of {KEY_TABLE_NAME}") as connection:
+                connection.execute(delete(DATA_KEYS).where(_place_of(key)))
+            raise
         return True
 
     def owners(self, key_class: DataKeyClass) -> Sequence[str]:
@@ -142,58 +154,250 @@ class SqlDataKeyTable:
         Raises:
             DatabaseError: the table cannot be read.
         """
-        wanted = select(_TABLE.c.owner).where(_TABLE.c.key_class == key_class.value).distinct()
-        with _named(f"read the table {KEY_TABLE_NAME}"), self._engine.connect() as connection:
+        wanted = (
+            select(DATA_KEYS.c.owner)
+            .where(DATA_KEYS.c.key_class == key_class.value, _NOT_DESTROYED)
+            .distinct()
+        )
+        with self._reading(KEY_TABLE_NAME) as connection:
             return sorted(connection.execute(wanted).scalars())
 
+    def each(self) -> Iterator[WrappedDataKey]:
+        """Every key that stands in the table, ordered by owner, class and version; streamed.
+
+        Raises:
+            DatabaseError: the table cannot be read, or holds what no version of Assay wrote.
+        """
+        for row in self._stream(KEY_TABLE_NAME, select(DATA_KEYS).order_by(*_ORDER)):
+            yield key_of_row(row)
+
+    def replace(self, old: WrappedDataKey, new: WrappedDataKey) -> bool:
+        """Store a key in another wrapped form, unless it is not as ``old`` says any more.
+
+        Returns:
+            True when it was replaced, False when another writer was first or it was destroyed.
+
+        Raises:
+            ValueError: the new one is another key.
+            KeyTableBusyError: another writer, perhaps the caller, holds the database.
+            DatabaseError: the key cannot be stored.
+        """
+        same = {name: getattr(old, name) for name in ("owner", "key_class", "version", "key_id")}
+        if any(getattr(new, name) != value for name, value in same.items()):
+            raise ValueError("expected the same key wrapped otherwise, found another key")
+        statement = (
+            update(DATA_KEYS)
+            .where(
+                _place_of(old),
+                DATA_KEYS.c.key_id == old.key_id,
+                DATA_KEYS.c.kek == old.kek,
+                DATA_KEYS.c.wrapped == old.wrapped,
+                _NOT_DESTROYED,
+            )
+            .values(kek=new.kek, wrapped=new.wrapped)
+        )
+        with self._writing(f"replace a key in {KEY_TABLE_NAME}") as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def destroy(self, owner: str, destroyed_at: datetime) -> Sequence[DestroyedKey]:
+        """Destroy every key of an owner, remember their ids, and admit no new one.
+
+        The bytes of deleted rows may stay in the database's files, its logs and its backups until
+        those are overwritten: see ``docs/keys.md``.
+
+        Returns:
+            what was destroyed now; empty when the owner has no key.
+
+        Raises:
+            KeyTableBusyError: another writer, perhaps the caller, holds the database.
+            DatabaseError: the keys cannot be destroyed.
+        """
+        gone: list[DestroyedKey] = []
+        while rows := self._rows_of(owner):
+            found = [
+                DestroyedKey(
+                    row.key_id, owner_digest(owner), row.key_class, row.version, destroyed_at
+                )
+                for row in rows
+            ]
+            self.destroy_again(found)
+            gone += found
+        return gone
+
+    def destroy_again(self, keys: Collection[DestroyedKey]) -> int:
+        """Destroy keys that came back with a restored backup, and remember all of them.
+
+        Returns:
+            how many wrapped keys were there, and are gone.
+
+        Raises:
+            KeyTableBusyError: another writer, perhaps the caller, holds the database.
+            DatabaseError: the keys cannot be destroyed.
+        """
+        gone = 0
+        for some in _pieces(sorted(keys, key=lambda key: key.key_id)):
+            ids = [key.key_id for key in some]
+            with self._writing(f"destroy keys in {KEY_TABLE_NAME}") as connection:
+                known = select(DESTROYED.c.key_id).where(DESTROYED.c.key_id.in_(ids))
+                seen = {bytes(found) for found in connection.execute(known).scalars()}
+                new = {key.key_id: destroyed_values(key) for key in some if key.key_id not in seen}
+                if new:
+                    connection.execute(_remembering(connection), [*new.values()])
+                here = delete(DATA_KEYS).where(DATA_KEYS.c.key_id.in_(ids))
+                gone += connection.execute(here).rowcount
+        return gone
+
+    def destroyed(self) -> Iterator[DestroyedKey]:
+        """All that is remembered of destroyed keys, in the order of destruction; streamed.
+
+        Raises:
+            DatabaseError: the table cannot be read, or holds what no version of Assay wrote.
+        """
+        wanted = select(DESTROYED).order_by(DESTROYED.c.number)
+        for row in self._stream(DESTROYED_TABLE_NAME, wanted):
+            yield destroyed_of_row(row)
+
+    def destroyed_among(self, key_ids: Collection[bytes]) -> frozenset[bytes]:
+        """Which of these keys were destroyed.
+
+        Raises:
+            DatabaseError: the table cannot be read.
+        """
+        found: set[bytes] = set()
+        with self._reading(DESTROYED_TABLE_NAME) as connection:
+            for some in _pieces(sorted(key_ids)):
+                wanted = select(DESTROYED.c.key_id).where(DESTROYED.c.key_id.in_(some))
+                found |= {bytes(key_id) for key_id in connection.execute(wanted).scalars()}
+        return frozenset(found)
+
+    def generation(self) -> int:
+        """The number of the key that was destroyed last; 0 before there is one.
+
+        Raises:
+            DatabaseError: the table cannot be read.
+        """
+        with self._reading(DESTROYED_TABLE_NAME) as connection:
+            return connection.execute(select(func.max(DESTROYED.c.number))).scalar_one() or 0
+
+    def add_uses(self, uses: Mapping[bytes, KeyUses]) -> None:
+        """Add to the count of uses of keys, all or none.
+
+        Raises:
+            KeyTableBusyError: another writer, perhaps the caller, holds the database.
+            DatabaseError: they cannot be counted.
+        """
+        rows = [
+            {"key_id": key_id, "messages": one.messages, "nonce_prefixes": one.nonce_prefixes}
+            for key_id, one in sorted(uses.items())  # in one order, so that nobody waits in a ring
+        ]
+        if rows:
+            with self._writing(f"count uses in {USES_TABLE_NAME}") as connection:
+                connection.execute(_adding(connection), rows)
+
+    def uses(self) -> Mapping[bytes, KeyUses]:
+        """How often each key was used, by key id; a key that was never counted is missing.
+
+        Raises:
+            DatabaseError: the table cannot be read.
+        """
+        with self._reading(USES_TABLE_NAME) as connection:
+            return {
+                bytes(row.key_id): KeyUses(row.messages, row.nonce_prefixes)
+                for row in connection.execute(select(USES))
+            }
+
+    @contextmanager
+    def _reading(self, table: str) -> Iterator[Connection]:
+        with _named(f"read the table {table}"), self._engine.connect() as connection:
+            yield connection
+
+    def _stream(self, table: str, wanted: Select[Any]) -> Iterator[Any]:
+        with self._reading(table) as connection:
+            options = {"yield_per": _ROWS_AT_A_TIME}
+            yield from connection.execute(wanted, execution_options=options)
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[Connection]:
+        with _named(what), self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            # Whatever a PostgreSQL server's habit is, this commit waits for the disk.
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL synchronous_commit = on"))
+            yield connection
+
     def _create_when_missing(self) -> None:
-        if inspect(self._engine).has_table(KEY_TABLE_NAME):
-            return
+        there = inspect(self._engine)
+        missing = [table for table in METADATA.sorted_tables if not there.has_table(table.name)]
         try:
-            _TABLE.create(self._engine, checkfirst=True)
+            METADATA.create_all(self._engine, missing, checkfirst=True)
         except (IntegrityError, OperationalError, ProgrammingError):
-            # Another process may have made it in the same moment.
-            if not inspect(self._engine).has_table(KEY_TABLE_NAME):
+            # Another process may have made them in the same moment.
+            there = inspect(self._engine)
+            if not all(there.has_table(table.name) for table in missing):
                 raise
 
+    def _rows_of(self, owner: str) -> Sequence[WrappedDataKey]:
+        wanted = select(DATA_KEYS).where(DATA_KEYS.c.owner == owner).order_by(*_ORDER)
+        with self._reading(KEY_TABLE_NAME) as connection:
+            return [key_of_row(row) for row in connection.execute(wanted)]
+
+    def _refuse_destroyed(self, owner: str) -> None:
+        with self._reading(DESTROYED_TABLE_NAME) as connection:
+            of_owner = DESTROYED.c.owner_digest == owner_digest(owner)
+            if connection.execute(select(DESTROYED.c.number).where(of_owner).limit(1)).first():
+                raise OwnerDestroyedError(
+                    "expected an owner whose data keys were not destroyed, found one whose were; "
+                    "nothing can be sealed for this owner any more: give new data a new owner"
+                )
+
     def _is_taken(self, key: WrappedDataKey) -> bool:
-        return any(row.version == key.version for row in self.versions(key.owner, key.key_class))
-
-
-def _row(key: WrappedDataKey) -> dict[str, str | int | bytes]:
-    return {
-        "owner": key.owner,
-        "key_class": key.key_class.value,
-        "version": key.version,
-        "key_id": key.key_id,
-        "kek": key.kek,
-        "wrapped": key.wrapped,
-        "created_at": to_rfc3339(key.created_at),
-    }
-
-
-def _parsed(row: Any) -> WrappedDataKey:
-    try:
-        return WrappedDataKey(
-            owner=row.owner,
-            key_class=DataKeyClass(row.key_class),
-            version=row.version,
-            key_id=bytes(row.key_id),
-            kek=row.kek,
-            wrapped=bytes(row.wrapped),
-            created_at=from_rfc3339(row.created_at),
+        return any(
+            (row.key_class, row.version) == (key.key_class, key.version)
+            for row in self._rows_of(key.owner)
         )
-    except (ValueError, TypeError, AssayError) as exc:
-        raise DatabaseError(
-            f"expected rows as Assay writes them in {KEY_TABLE_NAME}, found one that it did not "
-            "write"
-        ) from exc
 
 
-def _commit_to_disk(connection: Connection) -> None:
-    """Whatever the server's habit is, this transaction's commit waits for the disk."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL synchronous_commit = on"))
+def _place_of(key: WrappedDataKey) -> ColumnElement[bool]:
+    return and_(
+        DATA_KEYS.c.owner == key.owner,
+        DATA_KEYS.c.key_class == key.key_class.value,
+        DATA_KEYS.c.version == key.version,
+        DATA_KEYS.c.key_id == key.key_id,
+    )
+
+
+def _pieces(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """So many at a time as every database takes in one statement."""
+    return (values[at : at + _ROWS_AT_A_TIME] for at in range(0, len(values), _ROWS_AT_A_TIME))
+
+
+def _adding(connection: Connection) -> Insert:
+    """Counts uses: a new row, or the numbers of the row that is there and these together."""
+    columns = ("messages", "nonce_prefixes")
+    if connection.dialect.name in {"mysql", "mariadb"}:
+        insertion = mysql.insert(USES)
+        return insertion.on_duplicate_key_update(
+            {name: USES.c[name] + insertion.inserted[name] for name in columns}
+        )
+    of_dialect = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    added = of_dialect(USES)
+    return added.on_conflict_do_update(
+        index_elements=[USES.c.key_id],
+        set_={name: USES.c[name] + added.excluded[name] for name in columns},
+    )
+
+
+def _remembering(connection: Connection) -> Insert:
+    """Remembers destroyed keys; one that is remembered already is left as it is."""
+    if connection.dialect.name in {"mysql", "mariadb"}:
+        insertion = mysql.insert(DESTROYED)
+        return insertion.on_duplicate_key_update(key_id=DESTROYED.c.key_id)
+    of_dialect = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return of_dialect(DESTROYED).on_conflict_do_nothing(index_elements=[DESTROYED.c.key_id])
 
 
 @contextmanager

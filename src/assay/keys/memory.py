@@ -14,11 +14,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from assay.core import DataKeyClass, Fidelity, WrappedDataKey
+from assay.core import (
+    DataKeyClass,
+    DestroyedKey,
+    Fidelity,
+    KeyUses,
+    OwnerDestroyedError,
+    WrappedDataKey,
+    owner_digest,
+)
 from assay.keys.service import Custody, KeyOrigin, KeyService
 from assay.keys.wrapping import (
     DATA_KEY_BYTES,
@@ -105,28 +114,97 @@ class MemoryDataKeyTable:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, DataKeyClass, int], WrappedDataKey] = {}
+        self._destroyed: dict[bytes, DestroyedKey] = {}
+        self._uses: dict[bytes, KeyUses] = {}
         self._lock = threading.Lock()
 
     def versions(self, owner: str, key_class: DataKeyClass) -> Sequence[WrappedDataKey]:
         """All versions of an owner's key of a class, oldest first; empty when there is none."""
-        with self._lock:
-            rows = [
-                row
-                for row in self._rows.values()
-                if row.owner == owner and row.key_class == key_class
-            ]
-        return sorted(rows, key=lambda row: row.version)
+        return [row for row in self._there() if row.owner == owner and row.key_class == key_class]
 
     def add(self, key: WrappedDataKey) -> bool:
-        """Store a key unless (owner, class, version) is taken; True when it was stored."""
+        """Store a key unless (owner, class, version) is taken; True when it was stored.
+
+        Raises:
+            OwnerDestroyedError: the owner's keys were destroyed; nothing was stored.
+        """
+        digest = owner_digest(key.owner)
         with self._lock:
-            place = (key.owner, key.key_class, key.version)
-            if place in self._rows:
-                return False
-            self._rows[place] = key
-            return True
+            if any(gone.owner_digest == digest for gone in self._destroyed.values()):
+                raise OwnerDestroyedError(
+                    "expected an owner whose data keys were not destroyed, found one whose were"
+                )
+            return self._rows.setdefault(_place(key), key) is key
 
     def owners(self, key_class: DataKeyClass) -> Sequence[str]:
         """Every owner who has a key of the class, sorted."""
+        return sorted({row.owner for row in self._there() if row.key_class == key_class})
+
+    def each(self) -> Iterator[WrappedDataKey]:
+        """Every key, ordered by owner, class and version."""
+        yield from self._there()
+
+    def replace(self, old: WrappedDataKey, new: WrappedDataKey) -> bool:
+        """Store a key in another wrapped form, unless it is not as ``old`` says any more.
+
+        Raises:
+            ValueError: the new one is another key.
+        """
+        if (_place(old), old.key_id) != (_place(new), new.key_id):
+            raise ValueError("expected the same key wrapped otherwise, found another key")
         with self._lock:
-            return sorted({row.owner for row in self._rows.values() if row.key_class == key_class})
+            if self._rows.get(_place(old)) != old:
+                return False
+            self._rows[_place(old)] = new
+            return True
+
+    def destroy(self, owner: str, destroyed_at: datetime) -> Sequence[DestroyedKey]:
+        """Destroy every key of an owner, remember their ids, and admit no new one."""
+        gone = [
+            DestroyedKey(row.key_id, owner_digest(owner), row.key_class, row.version, destroyed_at)
+            for row in self._there()
+            if row.owner == owner
+        ]
+        self.destroy_again(gone)
+        return gone
+
+    def destroy_again(self, keys: Collection[DestroyedKey]) -> int:
+        """Destroy keys that came back, and remember all of them; how many were there."""
+        with self._lock:
+            for key in keys:
+                self._destroyed.setdefault(key.key_id, key)
+            back = [at for at, row in self._rows.items() if row.key_id in self._destroyed]
+            for at in back:
+                del self._rows[at]
+        return len(back)
+
+    def destroyed(self) -> Iterator[DestroyedKey]:
+        """All that is remembered of destroyed keys, in the order of destruction."""
+        yield from list(self._destroyed.values())
+
+    def destroyed_among(self, key_ids: Collection[bytes]) -> frozenset[bytes]:
+        """Which of these keys were destroyed."""
+        return frozenset(key_id for key_id in key_ids if key_id in self._destroyed)
+
+    def generation(self) -> int:
+        """How many keys were destroyed."""
+        return len(self._destroyed)
+
+    def add_uses(self, uses: Mapping[bytes, KeyUses]) -> None:
+        """Add to the count of uses of keys."""
+        with self._lock:
+            for key_id, more in uses.items():
+                self._uses[key_id] = self._uses.get(key_id, KeyUses()) + more
+
+    def uses(self) -> Mapping[bytes, KeyUses]:
+        """How often each key was used, by key id."""
+        return dict(self._uses)
+
+    def _there(self) -> list[WrappedDataKey]:
+        with self._lock:
+            rows = list(self._rows.values())
+        return sorted(rows, key=_place)
+
+
+def _place(key: WrappedDataKey) -> tuple[str, DataKeyClass, int]:
+    return key.owner, key.key_class, key.version

@@ -203,7 +203,7 @@ def _assets(context: Context) -> tuple[AssetCoverage, ...]:
 
 
 def _tables(asset: Datastore, context: Context) -> TableCoverage:
-    from assay.database import KEY_TABLE_NAME, real_tables
+    from assay.database import KEY_TABLE_NAMES, real_tables
     from assay.encryption.sqlalchemy import sealed_tables
 
     base: Any = context.load(asset.models)
@@ -219,7 +219,7 @@ def _tables(asset: Datastore, context: Context) -> TableCoverage:
         sealed=tuple(sorted(sealed)),
         explained={name: why for name, why in sorted(others.items()) if why},
         unexplained=tuple(sorted(name for name, why in others.items() if not why)),
-        own=(KEY_TABLE_NAME,),
+        own=KEY_TABLE_NAMES,
         real=tuple(sorted(real_tables(context.engine(asset.url)))),
     )
 
