@@ -331,14 +331,15 @@ class SqlDataKeyTable:
 
     def _create_when_missing(self) -> None:
         there = inspect(self._engine)
-        missing = [table for table in METADATA.sorted_tables if not there.has_table(table.name)]
-        try:
-            METADATA.create_all(self._engine, missing, checkfirst=True)
-        except (IntegrityError, OperationalError, ProgrammingError):
-            # Another process may have made them in the same moment.
-            there = inspect(self._engine)
-            if not all(there.has_table(table.name) for table in missing):
-                raise
+        for table in METADATA.sorted_tables:
+            if there.has_table(table.name):
+                continue
+            try:
+                table.create(self._engine, checkfirst=True)
+            except (IntegrityError, OperationalError, ProgrammingError):
+                # Another process may have made it in the same moment.
+                if not inspect(self._engine).has_table(table.name):
+                    raise
 
     def _rows_of(self, owner: str) -> Sequence[WrappedDataKey]:
         wanted = select(DATA_KEYS).where(DATA_KEYS.c.owner == owner).order_by(*_ORDER)
