@@ -33,6 +33,13 @@ from assay.keys.errors import (
 )
 from assay.keys.keyring import DataKey, Keyring, data_key_id
 from assay.keys.memory import MemoryDataKeyTable, MemoryKeyService
+from assay.keys.rotation import (
+    MOST_AGE,
+    MOST_MESSAGES,
+    MOST_NONCE_PREFIXES,
+    ClassRotation,
+    RotationPolicy,
+)
 from assay.keys.service import (
     Custody,
     ExportAttempt,
@@ -66,7 +73,11 @@ from assay.keys.uris import (
 __all__ = [
     "AES_256",
     "ED25519",
+    "MOST_AGE",
+    "MOST_MESSAGES",
+    "MOST_NONCE_PREFIXES",
     "CiphertextError",
+    "ClassRotation",
     "Custody",
     "DataKey",
     "ExportAttempt",
@@ -95,6 +106,7 @@ __all__ = [
     "MemoryDataKeyTable",
     "MemoryKeyService",
     "PassphraseError",
+    "RotationPolicy",
     "SessionLostError",
     "SigningError",
     "SigningMechanism",
