@@ -227,7 +227,7 @@ def test_both_are_written_and_old_code_is_never_overwritten(expanded, engine):
 def test_rows_move_to_new_keys(sealed_way):
     rotate = [DataKeyClass.ROWS, DataKeyClass.INDEXES]
     sealed_way.keyring = Keyring(
-        sealed_way.keyring._service, sealed_way.keyring._table, settling_seconds=0
+        sealed_way.keyring._source._service, sealed_way.keyring._source._table, settling_seconds=0
     )
     report = sealed_way.run(run_rekey, (), rotate)
     assert (report.tally.done, report.left) == (ROWS, 0)

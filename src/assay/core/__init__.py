@@ -26,6 +26,7 @@ from assay.core.errors import (
     LockHeldError,
     SecretReferenceError,
     ToolError,
+    UnavailableError,
     WrongInputError,
 )
 from assay.core.events import (
@@ -71,6 +72,7 @@ __all__ = [
     "SystemClock",
     "ToolError",
     "ToolOutput",
+    "UnavailableError",
     "WrappedDataKey",
     "WrongInputError",
     "atomic_file",

@@ -180,6 +180,10 @@ class DataKeyTable(Protocol):
         """Add to the count of uses of keys, which are named by their ids."""
         ...
 
-    def uses(self) -> Mapping[bytes, KeyUses]:
-        """How often each key was used, by key id; a key that was never counted is missing."""
+    def uses(self, key_ids: Collection[bytes] | None = None) -> Mapping[bytes, KeyUses]:
+        """How often these keys, or all, were used; a key that was never counted is missing."""
+        ...
+
+    def is_at_rest(self) -> bool:
+        """Whether it was let go of, so that nothing is to be asked of it in the background."""
         ...

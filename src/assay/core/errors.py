@@ -8,6 +8,8 @@ One root, one subclass per room, leaves end in ``Error``::
     ├── ToolError                 a pinned external tool is missing, wrong or failed
     ├── LockHeldError             another process holds an exclusive lock
     ├── WrongInputError           what was asked for does not exist
+    ├── UnavailableError          what is needed did not answer; some rooms' errors are this too
+    ├── OwnerDestroyedError       an owner's data keys were destroyed
     ├── keys.KeysError            floor 1
     ├── ledger.LedgerError        floor 1
     ├── database.DatabaseError    floor 1
@@ -47,6 +49,10 @@ class ToolError(AssayError):
 
 class WrongInputError(AssayError):
     """What was asked for does not exist; nothing was done."""
+
+
+class UnavailableError(AssayError):
+    """What is needed did not answer, or is busy; nothing is wrong with what was asked."""
 
 
 class LockHeldError(AssayError):

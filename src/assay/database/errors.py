@@ -17,7 +17,7 @@ Example:
 
 from __future__ import annotations
 
-from assay.core import AssayError
+from assay.core import AssayError, UnavailableError
 
 
 class DatabaseError(AssayError):
@@ -28,7 +28,7 @@ class DatabaseUrlError(DatabaseError):
     """A database URL is malformed, names an unknown database, or its driver is missing."""
 
 
-class DatabaseUnreachableError(DatabaseError):
+class DatabaseUnreachableError(DatabaseError, UnavailableError):
     """The database does not answer, or refuses the login."""
 
 
@@ -44,5 +44,5 @@ class VolatileKeyTableError(DatabaseError):
     """A table of data keys would be lost with the process, and all data sealed under them."""
 
 
-class KeyTableBusyError(DatabaseError):
+class KeyTableBusyError(DatabaseError, UnavailableError):
     """The key table cannot be written because its database is locked by a writer."""

@@ -96,6 +96,7 @@ class SqlDataKeyTable:
                 "memory; give it a file, or use assay.keys.MemoryDataKeyTable in tests"
             )
         self._engine = engine
+        self._pool = engine.pool
         with _named(f"make the tables {', '.join(KEY_TABLE_NAMES)}"):
             self._create_when_missing()
 
@@ -116,6 +117,7 @@ class SqlDataKeyTable:
             )
             .order_by(DATA_KEYS.c.version)
         )
+        self._pool = self._engine.pool
         with self._reading(KEY_TABLE_NAME) as connection:
             return [key_of_row(row) for row in connection.execute(wanted)]
 
@@ -294,17 +296,29 @@ class SqlDataKeyTable:
             with self._writing(f"count uses in {USES_TABLE_NAME}") as connection:
                 connection.execute(_adding(connection), rows)
 
-    def uses(self) -> Mapping[bytes, KeyUses]:
-        """How often each key was used, by key id; a key that was never counted is missing.
+    def uses(self, key_ids: Collection[bytes] | None = None) -> Mapping[bytes, KeyUses]:
+        """How often these keys, or all, were used; a key that was never counted is missing.
 
         Raises:
             DatabaseError: the table cannot be read.
         """
+        wanted = [select(USES)]
+        if key_ids is not None:
+            wanted = [wanted[0].where(USES.c.key_id.in_(ids)) for ids in _pieces(sorted(key_ids))]
         with self._reading(USES_TABLE_NAME) as connection:
             return {
                 bytes(row.key_id): KeyUses(row.messages, row.nonce_prefixes)
-                for row in connection.execute(select(USES))
+                for statement in wanted
+                for row in connection.execute(statement)
             }
+
+    def is_at_rest(self) -> bool:
+        """Whether the engine was disposed of since anybody asked for a key.
+
+        A thread that looks after keys leaves such a database alone: whoever disposed of the engine
+        may mean to drop it, and wants no new connection.
+        """
+        return self._engine.pool is not self._pool
 
     @contextmanager
     def _reading(self, table: str) -> Iterator[Connection]:

@@ -15,7 +15,7 @@ import os
 import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from weakref import WeakSet
 
@@ -37,7 +37,7 @@ from assay.encryption.payload import decode_payload, encode_payload
 from assay.encryption.row_address import RowAddress
 from assay.encryption.row_version import put_version, take_version, without_version
 from assay.encryption.xaes import derive_cipher
-from assay.keys import DataKey
+from assay.keys import DataKey, tell_of_dropped_keys
 
 VERSION = 0x01
 SUITE_XAES_256_GCM = 0x01
@@ -83,6 +83,7 @@ class EnvelopeSealer:
         self._random = random
         self._segments: Generations[bytes, _Segment] = Generations(segments)
         _sealers.add(self)
+        tell_of_dropped_keys(self)
 
     def seal(
         self,
@@ -156,6 +157,11 @@ class EnvelopeSealer:
         """Drop all derived keys; the next envelope of each data key begins a new segment."""
         self._segments.clear()
 
+    def forget_keys(self, keys: Collection[DataKey]) -> None:
+        """Drop what was derived from exactly these keys."""
+        gone = {id(key) for key in keys}
+        self._segments.forget(lambda segment: id(segment.key) in gone)
+
     def _find_segment(self, key: DataKey) -> _Segment:
         segment = self._segments.get(key.key_id)
         if segment is None or segment.key is not key:
@@ -185,16 +191,18 @@ class _Segment:
         nonce_prefix = random(12)
         self.prefix = bytes([VERSION, SUITE_XAES_256_GCM]) + key.key_id + nonce_prefix
         self.encrypt = derive_cipher(key.material, nonce_prefix).encrypt
-        self.next_nonce = _nonces(envelopes)
+        numbers = iter(range(envelopes))
+        key.uses.begin_run(numbers)
+        self.next_nonce = _nonces(numbers)
 
 
 _nonce = struct.Struct(">4xQ").pack
 """A number as the second half of a nonce: 12 bytes, big-endian."""
 
 
-def _nonces(envelopes: int) -> Callable[[], bytes]:
-    """Counts from 0; no two threads are given the same nonce. At the end, StopIteration."""
-    nonces = map(_nonce, range(envelopes))
+def _nonces(numbers: Iterator[int]) -> Callable[[], bytes]:
+    """Counts along; no two threads are given the same nonce. At the end, StopIteration."""
+    nonces = map(_nonce, numbers)
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         return nonces.__next__  # one step that no other thread can come between
     lock = threading.Lock()
@@ -216,6 +224,7 @@ class EnvelopeOpener:
     def __init__(self, *, derived_keys: int = 4096) -> None:
         self._ciphers: Generations[bytes, tuple[DataKey, _Decrypt]]
         self._ciphers = Generations(derived_keys)
+        tell_of_dropped_keys(self)
 
     def open(self, key: DataKey, address: RowAddress, envelope: bytes) -> dict[str, object]:
         """Open the envelope that was found at an address.
@@ -303,6 +312,11 @@ class EnvelopeOpener:
     def forget(self) -> None:
         """Drop all derived keys."""
         self._ciphers.clear()
+
+    def forget_keys(self, keys: Collection[DataKey]) -> None:
+        """Drop what was derived from exactly these keys."""
+        gone = {id(key) for key in keys}
+        self._ciphers.forget(lambda known: id(known[0]) in gone)
 
     def _begin_reading(self, key: DataKey, envelope: bytes) -> tuple[DataKey, _Decrypt]:
         key_id = envelope_key_id(envelope)  # 1 to 3

@@ -102,6 +102,7 @@ def wrap_file_key(
             "length of data keys to 256 bits"
         )
     nonce = random(NONCE_BYTES)  # 3
+    data_key.uses.count()
     sealed = seal_xaes(data_key.material, nonce, file_key, place.associated_data())  # 4
     return base64.b64encode(bytes([VERSION, SUITE_XAES_256_GCM]) + nonce + sealed).decode()  # 5
 

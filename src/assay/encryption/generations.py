@@ -13,7 +13,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -53,6 +53,13 @@ class Generations(Generic[K, V]):
         if len(self.young) >= self._capacity:
             self._old, self.young = self.young, {}
         self.young[key] = value
+
+    def forget(self, which: Callable[[V], bool]) -> None:
+        """Forget the values that a predicate picks; other threads may go on meanwhile."""
+        for generation in (self.young, self._old):
+            for key, value in list(generation.items()):
+                if which(value):
+                    generation.pop(key, None)
 
     def clear(self) -> None:
         """Forget everything."""

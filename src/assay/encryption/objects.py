@@ -95,6 +95,7 @@ def seal_object(  # noqa: PLR0913 - one object has these names
     _refuse_other_class(data_key)  # step 1
     header = bytes([VERSION, SUITE_XAES_256_GCM_STREAM]) + data_key.key_id  # 2
     header += random(SEAL_ID_BYTES) + _ZERO
+    data_key.uses.count()
     chunks = _Chunks(data_key, header, _associated_data(owner, bucket, key))
     target.write(header)
     written = len(header)

@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from assay.encryption.blind_index import BlindIndex, BlindIndexer, BlindIndexVal
 from assay.encryption.envelope import envelope_key_id
 from assay.encryption.errors import WrongKeyError
 from assay.encryption.generations import Generations
-from assay.keys import DataKey, Keyring, UnknownDataKeyError
+from assay.keys import DataKey, Keyring, UnknownDataKeyError, tell_of_dropped_keys
 
 _ROWS, _INDEXES = DataKeyClass.ROWS, DataKeyClass.INDEXES
 
@@ -72,11 +73,12 @@ class IndexKeys:
         keyring: has the owners' data keys.
     """
 
-    __slots__ = ("_indexers", "_keyring")
+    __slots__ = ("__weakref__", "_indexers", "_keyring")
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._indexers: Generations[tuple[int, str, int], BlindIndexer] = Generations(4096)
+        tell_of_dropped_keys(self)
 
     def value(self, index: BlindIndex, owner: str, value: object) -> BlindIndexValue | None:
         """The blind index of a value; of None there is none, and no key is asked for.
@@ -102,6 +104,11 @@ class IndexKeys:
             assay.keys.KeysError: an index key is not to be had.
         """
         return [self.under(index, key) for key in self._keyring.versions(owner, _INDEXES)]
+
+    def forget_keys(self, keys: Collection[DataKey]) -> None:
+        """Drop what was derived from exactly these keys."""
+        gone = {id(key) for key in keys}
+        self._indexers.forget(lambda indexer: id(indexer.key) in gone)
 
     def under(self, index: BlindIndex, key: DataKey) -> BlindIndexer:
         """What computes a blind index under a certain index key."""

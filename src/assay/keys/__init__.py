@@ -8,8 +8,11 @@ Example:
     DataKey(owner='tenant-1', key_class=<DataKeyClass.ROWS: 'rows'>, version=1, key_id=...)
 """
 
+from assay.keys.data_key import DataKey, data_key_id
 from assay.keys.errors import (
     CiphertextError,
+    DestroyedDataKeyError,
+    DestroyedOwnerError,
     KeyAccessError,
     KeyCommitmentError,
     KeyDisabledError,
@@ -31,7 +34,8 @@ from assay.keys.errors import (
     UnknownDataKeyError,
     UnwrapError,
 )
-from assay.keys.keyring import DataKey, Keyring, data_key_id
+from assay.keys.kept_keys import DerivesFromKeys, tell_of_dropped_keys
+from assay.keys.keyring import Keyring
 from assay.keys.memory import MemoryDataKeyTable, MemoryKeyService
 from assay.keys.rotation import (
     MOST_AGE,
@@ -80,6 +84,9 @@ __all__ = [
     "ClassRotation",
     "Custody",
     "DataKey",
+    "DerivesFromKeys",
+    "DestroyedDataKeyError",
+    "DestroyedOwnerError",
     "ExportAttempt",
     "KeyAccessError",
     "KeyCommitmentError",
@@ -125,4 +132,5 @@ __all__ = [
     "open_key_service",
     "open_signer",
     "open_token",
+    "tell_of_dropped_keys",
 ]

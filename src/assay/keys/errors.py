@@ -10,6 +10,7 @@
     │   ├── KeyAccessError     it refused the PIN, or the caller is not allowed the action
     │   ├── KeyDisabledError   the key is there, and in a state in which it is not used
     │   ├── KeyServiceUnavailableError  it did not answer in time, or was too busy to
+    │   │                      (also an UnavailableError)
     │   └── TokenError         a PKCS#11 token answered with an error
     │       ├── SessionLostError   the session is void; a new one may work
     │       └── TokenPinError      it refused the PIN (also a KeyAccessError)
@@ -22,7 +23,9 @@
     ├── UnwrapError            a wrapped data key does not open under this KEK and context
     ├── CiphertextError        a ciphertext does not open under a key of a token
     ├── KeyCommitmentError     a data key is not the one that its key id commits to
-    └── UnknownDataKeyError    an owner has no data key with this key id
+    ├── UnknownDataKeyError    an owner has no data key with this key id
+    │   └── DestroyedDataKeyError  it had one, which was destroyed
+    └── DestroyedOwnerError    an owner's keys were destroyed, and no new one is made
 
 Example:
     >>> issubclass(KeyAccessError, KeyServiceError)
@@ -31,7 +34,7 @@ Example:
 
 from __future__ import annotations
 
-from assay.core import AssayError
+from assay.core import AssayError, OwnerDestroyedError, UnavailableError
 
 
 class KeysError(AssayError):
@@ -62,7 +65,7 @@ class KeyDisabledError(KeyServiceError):
     """The key is there but not used: disabled, pending deletion, or without its material."""
 
 
-class KeyServiceUnavailableError(KeyServiceError):
+class KeyServiceUnavailableError(KeyServiceError, UnavailableError):
     """The key service did not answer within the deadline, or was too busy; later it may."""
 
 
@@ -128,3 +131,11 @@ class KeyCommitmentError(KeysError):
 
 class UnknownDataKeyError(KeysError):
     """The owner has no data key with this key id."""
+
+
+class DestroyedDataKeyError(UnknownDataKeyError):
+    """The owner had a data key with this key id; it was destroyed."""
+
+
+class DestroyedOwnerError(KeysError, OwnerDestroyedError):
+    """The owner's data keys were destroyed; nothing can be sealed for this owner any more."""

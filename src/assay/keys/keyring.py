@@ -1,13 +1,16 @@
 """Data keys by owner, class and key id: made once, unwrapped once, kept for a while.
 
 A keyring stands between the code that seals rows and the key service that holds the KEK. It asks
-the service once per data key and time-to-live, however many rows and threads there are.
+the service once per data key and time-to-live, however many rows and threads there are. While the
+service is away it serves what it keeps for as long as an outage was said to be bearable, and then
+nothing: an error, never another way to write.
 
 What memory protection there is. CPython cannot promise that a secret is wiped: ``bytes`` are
 immutable, are copied by the interpreter and by OpenSSL, may be swapped out, and stand in a core
 dump. While a data key is in the cache, whoever can read this process's memory can read it. What
-the keyring does do: it shows material in no ``repr``, refuses to pickle it, drops it after the
-time-to-live, and never holds the KEK. Turn off core dumps and swap on machines that hold keys.
+the keyring does do: it shows material in no ``repr``, refuses to pickle it, drops it and whatever
+was derived from it after the time-to-live, though nobody asks any more, and never holds the KEK.
+Turn off core dumps and swap on machines that hold keys.
 
 Specification: ``spec/data-keys.md``.
 
@@ -19,18 +22,13 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NoReturn
 
 from assay.core import (
+    AssayError,
     Clock,
     DataKeyClass,
     DataKeyTable,
@@ -38,46 +36,19 @@ from assay.core import (
     EventSink,
     IgnoredEvents,
     SystemClock,
+    UnavailableError,
     WrappedDataKey,
 )
-from assay.keys.cache import ExpiringCache
-from assay.keys.errors import KeyCommitmentError, KeysError, UnknownDataKeyError, UnwrapError
+from assay.keys.data_key import DataKey
+from assay.keys.errors import KeysError, UnknownDataKeyError
+from assay.keys.kept_keys import KeptKeys, tell_all
+from assay.keys.key_source import FoundKey, KeySource, event_of
+from assay.keys.outage import Outage
 from assay.keys.service import KeyService
-from assay.keys.wrapping import DATA_KEY_BYTES
+from assay.keys.upkeep import attend
 
-KEY_ID_BYTES = 16
-
-
-def data_key_id(material: bytes) -> bytes:
-    """The 16 bytes that name a data key and commit to it.
-
-    The first 16 bytes of ``SHA-256("assay data key id v1" || material)``. AES-GCM does not commit
-    to its key: one ciphertext may open under two. This id does, so it is checked at each unwrap.
-    """
-    return hashlib.sha256(b"assay data key id v1" + material).digest()[:KEY_ID_BYTES]
-
-
-@dataclass(frozen=True, slots=True)
-class DataKey:
-    """An unwrapped data key. Its material is in no ``repr``, and it cannot be pickled.
-
-    Attributes:
-        owner: whose data it seals.
-        key_class: what it is used for.
-        version: 1 for an owner's first key of a class, then counting up.
-        key_id: 16 bytes, see `data_key_id`.
-        material: 32 bytes, secret.
-    """
-
-    owner: str
-    key_class: DataKeyClass
-    version: int
-    key_id: bytes
-    material: bytes = field(repr=False, compare=False)
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse to leave the process."""
-        raise TypeError("expected a data key to stay in this process; send its owner and key id")
+_RETRY_SECONDS = 5.0
+_WATCH_CLOSELY_SECONDS = 60.0
 
 
 class _Flight:
@@ -99,14 +70,20 @@ class Keyring:
         service: holds the KEK.
         table: keeps the wrapped data keys.
         clock: for the moment at which a key was made.
-        events: told of ``data-key.created`` and ``data-key.unwrapped``, with class, version and
-            key id; never with the owner, who may be a person.
+        events: told of ``data-key.created``, ``data-key.unwrapped`` and ``data-key.dropped``,
+            with class, version and key id; never with the owner, who may be a person. Also of
+            ``key-service.away`` and ``key-service.back``, and of ``data-keys.not-tended`` when
+            the table could not be asked what was destroyed, or told of uses.
         cache_ttl_seconds: how long an unwrapped key is used before the service is asked again;
             also how long another process's newer version may go unseen.
         cache_entries: how many unwrapped keys are kept at most.
+        outage_seconds: how long after that a key is still used while the service, or the table,
+            does not answer: the outage that owners whose keys are kept do not notice.
         settling_seconds: how long a rotated index key is only read before it is written under;
-            twice the time-to-live when None. Every process that shares the table must have a
-            shorter time-to-live than this.
+            twice the time-to-live and outage when None. In every process that shares the table
+            those two together must be shorter than this.
+        watch_seconds: how soon a key that another process destroyed, or whose time is over, is
+            dropped, and how often the uses of keys are stored.
         monotonic: seconds that never go back.
     """
 
@@ -119,26 +96,33 @@ class Keyring:
         events: EventSink | None = None,
         cache_ttl_seconds: float = 300,
         cache_entries: int = 10_000,
+        outage_seconds: float = 0,
         settling_seconds: float | None = None,
+        watch_seconds: float = 10,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._service = service
-        self._table = table
-        self._clock = clock or SystemClock()
         self._events = events or IgnoredEvents()
-        self._ttl_seconds = cache_ttl_seconds
-        settling = 2 * cache_ttl_seconds if settling_seconds is None else settling_seconds
-        self._settling = timedelta(seconds=settling)
+        usable_seconds = cache_ttl_seconds + outage_seconds
+        settling = 2 * usable_seconds if settling_seconds is None else settling_seconds
+        self._source = KeySource(
+            service,
+            table,
+            clock=clock or SystemClock(),
+            events=self._events,
+            settling=timedelta(seconds=settling),
+        )
+        self._watch_seconds = watch_seconds
         self._monotonic = monotonic
-        self._current: ExpiringCache[tuple[str, DataKeyClass], DataKey]
-        self._current = ExpiringCache(cache_entries)
-        self._by_id: ExpiringCache[tuple[str, DataKeyClass, bytes], DataKey]
-        self._by_id = ExpiringCache(cache_entries)
-        self._versions: ExpiringCache[tuple[str, DataKeyClass], tuple[DataKey, ...]]
-        self._versions = ExpiringCache(cache_entries)
+        self._kept = KeptKeys(
+            entries=cache_entries, ttl_seconds=cache_ttl_seconds, outage_seconds=outage_seconds
+        )
+        # Two dictionaries that the hot paths look into without a lock.
+        self._current = self._kept.current
+        self._by_id = self._kept.by_id
+        self._outage = Outage(_RETRY_SECONDS)
         self._lock = threading.Lock()
         self._flights: dict[tuple[str, DataKeyClass], _Flight] = {}
-        _KEYRINGS.add(self)
+        self._watched_closely_until = 0.0
 
     def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
         """The key to write under: an owner's newest; the first one is made when there is none.
@@ -146,6 +130,7 @@ class Keyring:
         A rotated index key is not written under while it settles, see `rotate`.
 
         Raises:
+            DestroyedOwnerError: the owner's keys were destroyed.
             KeyCommitmentError: the unwrapped key is not the one that its id commits to.
             UnwrapError: the stored key does not open under this KEK for this owner.
             KeyServiceError: the key service failed.
@@ -169,6 +154,7 @@ class Keyring:
             key_id: 16 bytes, as in the envelope.
 
         Raises:
+            DestroyedDataKeyError: the key was destroyed.
             UnknownDataKeyError: the owner has no key of this class with this id.
             KeyCommitmentError: the unwrapped key is not the one that its id commits to.
             UnwrapError: the stored key does not open under this KEK for this owner.
@@ -212,15 +198,21 @@ class Keyring:
             KeyServiceError: the key service failed.
         """
         now = self._monotonic()
-        kept = self._versions.get((owner, key_class), now)
+        with self._lock:
+            kept = self._kept.versions.get((owner, key_class), now)
+            stale = self._kept.versions.stale((owner, key_class), now)
         if kept is not None:
             return kept
-        rows = self._table.versions(owner, key_class)
-        rows = sorted(rows, key=lambda row: row.version)
+        try:
+            rows = self._source.rows(owner, key_class)
+        except UnavailableError:
+            if stale is None:
+                raise
+            return stale
         keys = tuple(self.by_id(owner, key_class, row.key_id) for row in rows)
         if keys:  # that there is none may change at any moment, and must be seen then
             with self._lock:
-                self._versions.put((owner, key_class), keys, now + self._ttl_seconds)
+                self._kept.keep_versions(owner, key_class, keys, now)
         return keys
 
     def rotate(self, owner: str, key_class: DataKeyClass) -> DataKey:
@@ -238,16 +230,16 @@ class Keyring:
             UnknownDataKeyError: the owner has no key of this class yet, so there is none to rotate.
             KeyServiceError: the key service failed; nothing has changed.
         """
-        rows = self._table.versions(owner, key_class)
-        if not rows:
-            raise UnknownDataKeyError(
-                f"expected an owner with a data key of class {key_class.value} to rotate, found "
-                "none; the first one is made when something is sealed for the owner"
-            )
-        key = self._make(owner, key_class, max(row.version for row in rows) + 1)
+        rows = self._rows(
+            owner,
+            key_class,
+            " to rotate, found none; the first one is made when something is sealed for the owner",
+        )
+        found = self._source.make(owner, key_class, rows[-1].version + 1)
+        self._keep(found)
         with self._lock:
-            self._versions.entries.pop((owner, key_class), None)
-        return key
+            self._kept.forget_versions(owner, key_class)
+        return found.key
 
     def settles_at(self, owner: str, key_class: DataKeyClass) -> datetime | None:
         """From when on the newest version is written under; None when it is already.
@@ -255,18 +247,71 @@ class Keyring:
         Raises:
             UnknownDataKeyError: the owner has no key of this class.
         """
-        rows = self._table.versions(owner, key_class)
-        if not rows:
-            raise UnknownDataKeyError(
-                f"expected an owner with a data key of class {key_class.value}, found none"
-            )
-        newest = max(rows, key=lambda row: row.version)
-        in_use = self._in_use(rows)
-        return None if newest is in_use else newest.created_at + self._settling
+        return self._source.settles_at(self._rows(owner, key_class, ", found none"))
 
     def owners(self, key_class: DataKeyClass) -> Sequence[str]:
         """Every owner who has a key of the class, sorted."""
-        return self._table.owners(key_class)
+        return self._source.owners(key_class)
+
+    def forget(self, owner: str) -> None:
+        """Drop every key of an owner, and whatever was derived from it, in this process."""
+        with self._lock:
+            self._kept.forget(lambda key: key.owner == owner)
+        self._tell_of_dropped()
+
+    def close(self) -> None:
+        """Drop every key and store the uses that were counted; it may be used again.
+
+        Raises:
+            DatabaseError: the uses could not be stored; they are kept for the next time.
+        """
+        with self._lock:
+            self._kept.forget(lambda _: True)
+        self._tell_of_dropped()
+        self._store_uses()
+
+    @property
+    def watch_seconds(self) -> float:
+        """How soon it notices that another process destroyed keys."""
+        return self._watch_seconds
+
+    def tend(self) -> bool:
+        """Drop what is due, see what was destroyed, store uses; the upkeep thread calls this.
+
+        Returns:
+            Whether there will be more to do.
+        """
+        with self._lock:
+            self._kept.drop_expired(self._monotonic())
+        self._tell_of_dropped()
+        if self._source.is_at_rest():
+            return not self._kept.is_empty
+        try:
+            self._drop_destroyed()
+            return self._store_uses() or not self._kept.is_empty
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the next round tries again
+            self._events.emit(Event("data-keys.not-tended", {"error": type(exc).__name__}))
+            return True
+
+    def finish(self) -> None:
+        """The process ends: store the uses, if that is possible."""
+        try:
+            if not self._source.is_at_rest():
+                self._store_uses()
+        except Exception as exc:  # noqa: BLE001 - there is nobody left to tell
+            self._events.emit(Event("data-keys.not-tended", {"error": type(exc).__name__}))
+
+    def begin_afresh(self) -> None:
+        """This process was forked off another one.
+
+        Threads do not survive a fork: a lock that one of them held would never be released and
+        a flight never land. The kept keys are as good in the child as in the parent, and are
+        looked for once more, which begins their upkeep here. What was counted is the parent's.
+        """
+        self._lock = threading.Lock()
+        self._flights = {}
+        self._kept.hold_back()
+        self._source.begin_afresh()
 
     def _find(
         self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
@@ -277,7 +322,7 @@ class Keyring:
             with self._lock:
                 hit = self._cached(owner, key_class, key_id)
                 if hit is not None:
-                    return hit
+                    break
                 flight = self._flights.get(place)
                 if flight is None:
                     own = self._flights[place] = _Flight(key_id)
@@ -290,8 +335,11 @@ class Keyring:
                     raise flight.error
                 if flight.key is not None:
                     return flight.key
+        if hit is not None:
+            attend(self)
+            return hit
         try:
-            own.key = self._load(owner, key_class, key_id, create=create)
+            own.key = self._load_or_keep(owner, key_class, key_id, create=create)
         except Exception as exc:
             own.error = exc
             raise
@@ -302,113 +350,105 @@ class Keyring:
         return own.key
 
     def _cached(self, owner: str, key_class: DataKeyClass, key_id: bytes | None) -> DataKey | None:
+        """What is fresh; while the service is known to be away, what is kept."""
         now = self._monotonic()
         if key_id is None:
-            return self._current.get((owner, key_class), now)
-        return self._by_id.get((owner, key_class, key_id), now)
+            fresh = self._current.get((owner, key_class), now)
+        else:
+            fresh = self._by_id.get((owner, key_class, key_id), now)
+        if fresh is not None or self._stale(owner, key_class, key_id, now) is None:
+            return fresh
+        if self._outage.is_known(now):
+            return self._lend(owner, key_class, key_id, now)
+        return None
 
-    def _load(
+    def _stale(
+        self, owner: str, key_class: DataKeyClass, key_id: bytes | None, now: float
+    ) -> DataKey | None:
+        if key_id is None:
+            return self._current.stale((owner, key_class), now)
+        return self._by_id.stale((owner, key_class, key_id), now)
+
+    def _lend(
+        self, owner: str, key_class: DataKeyClass, key_id: bytes | None, now: float
+    ) -> DataKey | None:
+        """What is kept, given out until the service is asked again."""
+        if key_id is None:
+            self._current.lend((owner, key_class), self._outage.asked_again_at)
+        else:
+            self._by_id.lend((owner, key_class, key_id), self._outage.asked_again_at)
+        return self._stale(owner, key_class, key_id, now)
+
+    def _load_or_keep(
         self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
     ) -> DataKey | None:
-        rows = self._table.versions(owner, key_class)
-        in_use = self._in_use(rows) if rows else None
-        if key_id is not None:
-            row = next((row for row in rows if row.key_id == key_id), None)
-            return None if row is None else self._unwrap(row, in_use=row is in_use)
-        if in_use is not None:
-            return self._unwrap(in_use, in_use=True)
-        return self._make(owner, key_class, 1) if create else None
-
-    def _in_use(self, rows: Sequence[WrappedDataKey]) -> WrappedDataKey:
-        """Which of an owner's versions is written under: the newest that has settled."""
-        oldest = min(row.version for row in rows)
-        now = self._clock.now()
-        settled = [
-            row
-            for row in rows
-            if row.key_class is not DataKeyClass.INDEXES
-            or row.version == oldest
-            or row.created_at + self._settling <= now
-        ]
-        return max(settled, key=lambda row: row.version)
-
-    def _make(self, owner: str, key_class: DataKeyClass, version: int) -> DataKey:
-        context = _context(owner, key_class, version)
-        material, wrapped = self._service.generate_data_key(context)
-        if len(material) != DATA_KEY_BYTES:
-            raise KeysError(
-                f"expected a data key of {DATA_KEY_BYTES} bytes from {self._service.uri}, found "
-                f"{len(material)}"
-            )
-        key = DataKey(owner, key_class, version, data_key_id(material), material)
-        row = WrappedDataKey(
-            owner, key_class, version, key.key_id, self._service.uri, wrapped, self._clock.now()
-        )
-        if self._table.add(row):
-            self._keep(key, in_use=version == 1 or key_class is not DataKeyClass.INDEXES)
-            self._emit("data-key.created", key)
-            return key
-        # Another writer was first: its key is the owner's, ours was never used.
-        rows = self._table.versions(owner, key_class)
-        if not rows:
-            raise KeysError(
-                "expected the data key of the writer who was first, found none: the key table "
-                "says that the place is taken and shows nobody in it"
-            )
-        newest = max(rows, key=lambda row: row.version)
-        return self._unwrap(newest, in_use=newest is self._in_use(rows))
-
-    def _unwrap(self, row: WrappedDataKey, *, in_use: bool) -> DataKey:
-        context = _context(row.owner, row.key_class, row.version)
+        """Load a key; when nobody answers, go on with one that is kept for that case."""
         try:
-            material = self._service.unwrap(row.wrapped, context)
-        except UnwrapError as exc:
-            if row.kek == self._service.uri:
+            found = self._source.load(owner, key_class, key_id, create=create)
+        except UnavailableError as exc:
+            now = self._monotonic()
+            with self._lock:
+                news = self._outage.begin(now)
+                kept = self._lend(owner, key_class, key_id, now)
+            if news:
+                self._events.emit(Event("key-service.away", {"error": type(exc).__name__}))
+            if kept is None:
                 raise
-            raise UnwrapError(
-                f"expected a data key that was wrapped by {self._service.uri}, found one that was "
-                f"wrapped by {row.kek}; open that key service"
-            ) from exc
-        if len(material) != DATA_KEY_BYTES or not hmac.compare_digest(
-            data_key_id(material), row.key_id
-        ):
-            raise KeyCommitmentError(
-                f"expected the data key that the id {row.key_id.hex()} commits to, found another: "
-                "the key table was altered"
-            )
-        key = DataKey(row.owner, row.key_class, row.version, row.key_id, material)
-        self._keep(key, in_use=in_use)
-        self._emit("data-key.unwrapped", key)
-        return key
+            return kept
+        except AssayError:
+            self._end_outage()
+            raise
+        self._end_outage()
+        return None if found is None else self._keep(found)
 
-    def _keep(self, key: DataKey, *, in_use: bool) -> None:
-        expires = self._monotonic() + self._ttl_seconds
+    def _end_outage(self) -> None:
         with self._lock:
-            self._by_id.put((key.owner, key.key_class, key.key_id), key, expires)
-            if in_use:
-                self._current.put((key.owner, key.key_class), key, expires)
+            news = self._outage.end()
+        if news:
+            self._events.emit(Event("key-service.back"))
 
-    def _emit(self, kind: str, key: DataKey) -> None:
-        details = {"class": key.key_class.value, "version": str(key.version)}
-        self._events.emit(Event(kind, {**details, "key_id": key.key_id.hex()}))
+    def _keep(self, found: FoundKey) -> DataKey:
+        with self._lock:
+            self._kept.keep(found.key, self._monotonic(), in_use=found.in_use)
+        attend(self)
+        return found.key
 
-    def _start_afresh_after_fork(self) -> None:
-        # Threads do not survive a fork: a lock that one of them held would never be released and
-        # a flight never land. The cached keys are as good in the child as in the parent.
-        self._lock = threading.Lock()
-        self._flights = {}
+    def _rows(
+        self, owner: str, key_class: DataKeyClass, otherwise: str
+    ) -> Sequence[WrappedDataKey]:
+        rows = self._source.rows(owner, key_class)
+        if not rows:
+            raise UnknownDataKeyError(
+                f"expected an owner with a data key of class {key_class.value}{otherwise}"
+            )
+        return rows
 
+    def _tell_of_dropped(self) -> None:
+        with self._lock:
+            dropped = self._kept.take_dropped()
+        tell_all(dropped)
+        for key in dropped:
+            self._events.emit(event_of("data-key.dropped", key))
 
-def _context(owner: str, key_class: DataKeyClass, version: int) -> dict[str, str]:
-    return {"owner": owner, "class": key_class.value, "version": str(version)}
+    def _drop_destroyed(self) -> None:
+        """Drop keys that were destroyed since anything was read.
 
+        Two who destroy at the same moment may commit in another order than they took their
+        numbers, so after a change the table is asked for a while whether the number is new or not.
+        """
+        now = self._monotonic()
+        if self._source.generation_changed():
+            self._watched_closely_until = now + _WATCH_CLOSELY_SECONDS
+        if now < self._watched_closely_until:
+            with self._lock:
+                ids = self._kept.ids()
+            destroyed = self._source.destroyed_among(ids)
+            if destroyed:
+                with self._lock:
+                    self._kept.forget(lambda key: key.key_id in destroyed)
+                self._tell_of_dropped()
 
-_KEYRINGS: weakref.WeakSet[Keyring] = weakref.WeakSet()
-
-
-def _start_keyrings_afresh() -> None:
-    for keyring in _KEYRINGS:
-        keyring._start_afresh_after_fork()  # noqa: SLF001 - the same module
-
-
-os.register_at_fork(after_in_child=_start_keyrings_afresh)
+    def _store_uses(self) -> bool:
+        with self._lock:
+            kept = self._kept.ids()
+        return self._source.store_uses(kept)

@@ -196,9 +196,17 @@ class MemoryDataKeyTable:
             for key_id, more in uses.items():
                 self._uses[key_id] = self._uses.get(key_id, KeyUses()) + more
 
-    def uses(self) -> Mapping[bytes, KeyUses]:
-        """How often each key was used, by key id."""
-        return dict(self._uses)
+    def uses(self, key_ids: Collection[bytes] | None = None) -> Mapping[bytes, KeyUses]:
+        """How often these keys, or all, were used; a key that was never counted is missing."""
+        return {
+            key_id: uses
+            for key_id, uses in self._uses.items()
+            if key_ids is None or key_id in key_ids
+        }
+
+    def is_at_rest(self) -> bool:
+        """Never."""
+        return False
 
     def _there(self) -> list[WrappedDataKey]:
         with self._lock:

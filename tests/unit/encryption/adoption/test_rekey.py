@@ -29,7 +29,7 @@ def executor():
 def fresh(shop, settling_seconds=0):
     """A process that starts now, with nothing cached."""
     table = SqlDataKeyTable(shop.keys)
-    shop.keyring = Keyring(shop.keyring._service, table, settling_seconds=settling_seconds)
+    shop.keyring = Keyring(shop.keyring._source._service, table, settling_seconds=settling_seconds)
     bind(shop.sessions, shop.keyring)
     return Store(shop.engine, shop.keyring, shop.Base)
 
