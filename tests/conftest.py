@@ -52,6 +52,10 @@ def _go() -> bool:
     return bool(shutil.which("go"))
 
 
+def _node() -> bool:
+    return bool(shutil.which("node") and shutil.which("npm"))
+
+
 def _rclone() -> bool:
     return bool(shutil.which("rclone") or Path(sys.executable).with_name("rclone").exists())
 
@@ -76,6 +80,7 @@ _PRESENT: dict[str, Callable[[], bool]] = {
     "chromium": _chromium,
     "go": _go,
     "mariadb": _mariadb,
+    "node": _node,
     "rclone": _rclone,
     "bandit": _bandit,
     "sslyze": _sslyze,

@@ -78,6 +78,11 @@ def softhsm_directory(needs: Callable[[str], None]) -> Iterator[Path]:
 @pytest.fixture
 def softhsm_token(softhsm_directory: Path) -> SoftHsmToken:
     """A fresh token."""
+    return new_token(softhsm_directory)
+
+
+def new_token(directory: Path) -> SoftHsmToken:
+    """A fresh token among those of this test process."""
     from assay.keys import initialise_token
     from assay.keys.pkcs11_uri import Pkcs11Uri, find_module
 
@@ -90,7 +95,7 @@ def softhsm_token(softhsm_directory: Path) -> SoftHsmToken:
         "ASSAY_PIN": pin,
         "ASSAY_PKCS11_MODULE": str(module),
     }
-    return SoftHsmToken(label, pin, so_pin, module, softhsm_directory, environment)
+    return SoftHsmToken(label, pin, so_pin, module, directory, environment)
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,14 @@ class KmsServer:
         process.stdout.close()
         return told
 
+    def events(self) -> list[dict[str, Any]]:
+        """The audit trail, oldest first."""
+        done = subprocess.run(
+            self._command("audit", "show"), env=self._environment(), cwd=self.folder,
+            capture_output=True, text=True, check=True, timeout=_START_SECONDS,
+        )  # fmt: skip
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def client(self, access: Mapping[str, str]) -> Any:
         """boto3's client."""
         return boto3.client(

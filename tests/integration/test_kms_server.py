@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import threading
@@ -114,7 +113,7 @@ def test_what_was_acknowledged_survives_a_kill(server: KmsServer) -> None:
         assert kms.decrypt(CiphertextBlob=blob)["Plaintext"].decode() == key
         assert len(kms.list_key_rotations(KeyId=key)["Rotations"]) == 1
     assert kms.describe_key(KeyId=ready)
-    events = [json.loads(line) for line in _events(server)]
+    events = server.events()
     recorded = {each["key"][-36:] for each in events if each["action"] == "Encrypt"}
     assert {key for key, _ in kept} <= recorded
     assert server.run("audit", "verify")["events"] == len(events)
@@ -162,16 +161,6 @@ def test_two_services_share_a_state_and_a_token(
         assert opened == [b"x", b"y"]
     finally:
         other.stop(signal.SIGKILL)
-
-
-def _events(server: KmsServer) -> list[str]:
-    import subprocess
-
-    done = subprocess.run(
-        server._command("audit", "show"), env=server._environment(), cwd=server.folder,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.splitlines()
 
 
 def test_wrong_input_is_named(server: KmsServer) -> None:
