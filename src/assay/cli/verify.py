@@ -49,6 +49,7 @@ def verify(bundle: Bundle, key: LogKey, as_json: AsJson = False) -> int:
             "size": view.size,
             "run": found.run.id,
             "unfinished_runs": list(view.unfinished_runs),
+            "unfinished_destructions": list(view.unfinished_destructions),
             **matrix_to_json(found.states),
         }
         print_json({**document, "exit_code": KEPT})
@@ -61,6 +62,12 @@ def verify(bundle: Bundle, key: LogKey, as_json: AsJson = False) -> int:
     )
     for unfinished in view.unfinished_runs:
         out.print(f"run {unfinished} was interrupted: what it had not checked is not known")
+    for destruction in view.unfinished_destructions:
+        out.print(
+            f"destruction {destruction} was ordered and not completed: whether its data can still "
+            "be read is not known",
+            soft_wrap=True,
+        )
     return KEPT
 
 

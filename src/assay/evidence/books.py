@@ -1,7 +1,7 @@
-"""The books of runs: which statements a run may have, and what is missing from it.
+"""The books: which statements a run or a destruction may have, and what is missing from it.
 
 Whoever records keeps them, so that nothing enters the log that a verifier would refuse; whoever
-verifies keeps them again (``spec/bundle.md``, step 8).
+verifies keeps them again (``spec/bundle.md``, step 8; ``spec/destruction.md``, Books).
 
 Example:
     >>> books = Books()
@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from sys import intern
 
+from assay.evidence.consent import require_consents
+from assay.evidence.destructions import DestructionCompleted, DestructionOrdered
 from assay.evidence.errors import BooksError
 from assay.evidence.predicates import (
     DrillRecorded,
@@ -55,12 +57,28 @@ class RunBook:
         return tuple(place for place in self.planned if place not in self.results)
 
 
+@dataclass(slots=True)
+class DestructionBook:
+    """One destruction.
+
+    Attributes:
+        id: of the destruction.
+        ordered_index: index of its order; None when it stands before the part.
+        completed_index: index of its completion; None when there is none.
+    """
+
+    id: str
+    ordered_index: int | None
+    completed_index: int | None = None
+
+
 class Books:
-    """The runs of a log, or of a part of it.
+    """The runs and destructions of a log, or of a part of it.
 
     Attributes:
         runs: by id, in the order in which they started.
         cut: ids of runs that started before the part, in the order in which they were seen.
+        destructions: by id, in the order in which they were seen.
     """
 
     def __init__(self, *, cut_allowed: bool = False) -> None:
@@ -72,6 +90,7 @@ class Books:
         """
         self.runs: dict[str, RunBook] = {}
         self.cut: dict[str, None] = {}
+        self.destructions: dict[str, DestructionBook] = {}
         self._cut_allowed = cut_allowed
 
     def require(self, predicate: Predicate) -> None:
@@ -95,6 +114,15 @@ class Books:
                         f"expected run {predicate.run} to finish with {len(book.results)} results, "
                         f"it says {predicate.recorded}"
                     )
+            case DestructionOrdered():
+                if predicate.destruction in self.destructions:
+                    raise BooksError(
+                        f"expected destruction {predicate.destruction} to be ordered once and "
+                        "before it is completed, found another statement about it before"
+                    )
+                require_consents(predicate)
+            case DestructionCompleted():
+                self._require_open_destruction(predicate.destruction)
             case DrillRecorded():
                 pass
 
@@ -120,6 +148,13 @@ class Books:
                     self.cut[predicate.run] = None
                 else:
                     book.finished_index = index
+            case DestructionOrdered():
+                ordered = DestructionBook(predicate.destruction, index)
+                self.destructions[predicate.destruction] = ordered
+            case DestructionCompleted():
+                unseen = DestructionBook(predicate.destruction, None)
+                book_ = self.destructions.setdefault(predicate.destruction, unseen)
+                book_.completed_index = index
             case DrillRecorded():
                 pass
 
@@ -127,6 +162,24 @@ class Books:
         """Take over a run from other books; here it may have been cut."""
         self.cut.pop(book.id, None)
         self.runs[book.id] = book
+
+    @property
+    def unfinished_destructions(self) -> tuple[str, ...]:
+        """Ids of destructions that were ordered and not completed."""
+        return tuple(one.id for one in self.destructions.values() if one.completed_index is None)
+
+    def _require_open_destruction(self, destruction: str) -> None:
+        book = self.destructions.get(destruction)
+        if book is None:
+            if not self._cut_allowed:
+                raise BooksError(
+                    f"expected destruction {destruction} to be ordered before it is completed, it "
+                    "was not"
+                )
+        elif book.completed_index is not None:
+            raise BooksError(
+                f"expected destruction {destruction} to be completed once, it was already"
+            )
 
     def _open_book(self, run: str) -> RunBook | None:
         """The book of an unfinished run; None when it is a cut run."""

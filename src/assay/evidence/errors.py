@@ -16,6 +16,9 @@
     │   └── ArtefactStoreError          could not be read from or written to the disk
     ├── ObservationMismatchError        an observation is about something else than its result
     ├── BooksError                      the statements of a run contradict each other
+    │   └── ConsentError                a destruction without two people who approved it
+    ├── RequestError                    a request for a destruction that cannot be accepted
+    ├── CertificateError                a certificate says what the log does not
     ├── RecorderError                   nothing was recorded
     │   ├── ClockWentBackError          the clock is behind the log
     │   └── RecorderKeyError            the signer is not the log's
@@ -97,6 +100,18 @@ class ObservationMismatchError(EvidenceError):
 
 class BooksError(EvidenceError):
     """The statements of a run contradict each other."""
+
+
+class ConsentError(BooksError):
+    """A consent does not verify, or the people who consented do not suffice."""
+
+
+class RequestError(EvidenceError):
+    """The bytes are no request for a destruction, or it contradicts itself."""
+
+
+class CertificateError(EvidenceError):
+    """The bytes are no certificate of a destruction, or it says what the log does not."""
 
 
 class RecorderError(EvidenceError):

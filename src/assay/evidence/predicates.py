@@ -13,18 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from assay.core import Fidelity, Population, Result, Status, from_rfc3339, sha256_hex
-
-_LARGEST = 2**53 - 1
-
-Name = Annotated[str, Meta(min_length=1, max_length=500)]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Version = Annotated[int, Meta(ge=1, le=_LARGEST)]
-Count = Annotated[int, Meta(ge=0, le=_LARGEST)]
+from assay.evidence.destructions import (
+    DestructionCompleted,
+    DestructionOrdered,
+    completion_problem,
+    repeated_keys,
+)
+from assay.evidence.fields import Count, Digest, Name, Version
 
 
 class PlannedCheck(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,7 +151,14 @@ class DrillRecorded(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-Predicate = RunStarted | ResultRecorded | RunFinished | DrillRecorded
+Predicate = (
+    RunStarted
+    | ResultRecorded
+    | RunFinished
+    | DrillRecorded
+    | DestructionOrdered
+    | DestructionCompleted
+)
 """What a statement can say."""
 
 PREDICATE_TYPES: dict[str, type[Predicate]] = {
@@ -160,6 +166,8 @@ PREDICATE_TYPES: dict[str, type[Predicate]] = {
     "urn:assay:result:v1": ResultRecorded,
     "urn:assay:run-finished:v1": RunFinished,
     "urn:assay:drill:v1": DrillRecorded,
+    "urn:assay:destruction-ordered:v1": DestructionOrdered,
+    "urn:assay:destruction:v1": DestructionCompleted,
 }
 
 
@@ -189,6 +197,8 @@ def subject_of(predicate: Predicate) -> tuple[str, str]:
             return "run", sha256_hex(predicate.run.encode())
         case DrillRecorded():
             return predicate.check, sha256_hex(predicate.run.encode())
+        case DestructionOrdered() | DestructionCompleted():
+            return "destruction", sha256_hex(predicate.destruction.encode())
 
 
 def named_artefacts(predicate: Predicate) -> tuple[str, ...]:
@@ -221,6 +231,13 @@ def contradiction(predicate: Predicate) -> str | None:
                     "a violation is caught when the check passes on the intact twin and fails on "
                     "the other, and only then"
                 )
+        case DestructionOrdered():
+            return repeated_keys(predicate.keys)
+        case DestructionCompleted():
+            moment(predicate.destroyed_at)
+            if predicate.backups_until:
+                moment(predicate.backups_until)
+            return completion_problem(predicate)
         case RunFinished():
             pass
     return None

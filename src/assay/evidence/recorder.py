@@ -18,6 +18,7 @@ import msgspec
 from assay.core import Clock, Signer, from_rfc3339, sha256_hex, to_rfc3339
 from assay.evidence.artefacts import ArtefactStore
 from assay.evidence.books import Books
+from assay.evidence.destructions import DestructionCompleted, DestructionOrdered
 from assay.evidence.dsse import open_envelope, sign_envelope
 from assay.evidence.errors import (
     ArtefactMissingError,
@@ -161,9 +162,11 @@ class Recorder:
         return last
 
     def _require_place(self, predicate: Predicate) -> None:
-        of_a_run = isinstance(predicate, ResultRecorded | RunFinished)
-        if of_a_run and predicate.run not in self._books.runs:
-            self._load(predicate.run)
+        if isinstance(predicate, ResultRecorded | RunFinished):
+            if predicate.run not in self._books.runs:
+                self._load_run(predicate.run)
+        elif isinstance(predicate, DestructionOrdered | DestructionCompleted):
+            self._load_destruction(predicate)
         self._books.require(predicate)
         if isinstance(predicate, ResultRecorded):
             observation = self._artefacts.read(predicate.observation)
@@ -183,11 +186,29 @@ class Recorder:
         self._known = index + 1
         self._last = from_rfc3339(predicate.at)
 
-    def _load(self, run: str) -> None:
+    def _load_destruction(self, new: DestructionOrdered | DestructionCompleted) -> None:
+        """Enter what the log says of a destruction, and refuse what follows on nothing there.
+
+        Reads the whole log.
+        """
+        books = Books()
+        for index, predicate in self._statements(0, self._known):
+            if (
+                isinstance(predicate, DestructionOrdered | DestructionCompleted)
+                and predicate.destruction == new.destruction
+            ):
+                books.enter(index, predicate)
+        books.require(new)
+        self._books.destructions |= books.destructions
+
+    def _load_run(self, run: str) -> None:
         """Enter a run that started before this recorder did; reads the whole log."""
         books = Books()
         for index, predicate in self._statements(0, self._known):
-            if predicate.run == run:
+            if (
+                isinstance(predicate, RunStarted | ResultRecorded | RunFinished)
+                and predicate.run == run
+            ):
                 books.enter(index, predicate)
         if run not in books.runs:
             raise BooksError(f"expected run {run} to have started, it has not")

@@ -19,10 +19,9 @@ import msgspec
 
 from assay.core import AssayError, from_canonical_json, to_canonical_json
 from assay.evidence.errors import StatementError
+from assay.evidence.fields import Digest, Name
 from assay.evidence.predicates import (
     PREDICATE_TYPES,
-    Digest,
-    Name,
     Predicate,
     contradiction,
     moment,
@@ -119,9 +118,9 @@ class Statement:
         try:
             predicate = msgspec.convert(self.predicate, kind)
             moment(predicate.at)
+            problem = contradiction(predicate)
         except (msgspec.ValidationError, AssayError) as exc:
             raise StatementError(f"{self.predicate_type}: {exc}") from exc
-        problem = contradiction(predicate)
         if problem is not None:
             raise StatementError(f"{self.predicate_type}: {problem}")
         if self.subject != (subject_of(predicate),):

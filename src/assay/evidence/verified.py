@@ -218,6 +218,11 @@ class VerifiedBundle:
         return tuple(book.id for book in self._books.runs.values() if book.finished_index is None)
 
     @property
+    def unfinished_destructions(self) -> tuple[str, ...]:
+        """Ids of destructions that were ordered and not completed."""
+        return self._books.unfinished_destructions
+
+    @property
     def cut_runs(self) -> tuple[str, ...]:
         """Ids of runs that started before `first`: verified in part, offered not at all."""
         return tuple(self._books.cut)

@@ -56,6 +56,7 @@ class TrustPage:
         run: the id of the run that the page is about.
         unfinished_runs: ids of runs that were started and never finished.
         proofs: by log index, the proof of every statement that a card rests on.
+        unfinished_destructions: ids of destructions that were ordered and never completed.
     """
 
     scope: Scope
@@ -69,6 +70,7 @@ class TrustPage:
     run: str
     unfinished_runs: tuple[str, ...]
     proofs: Mapping[int, StatementProof]
+    unfinished_destructions: tuple[str, ...] = ()
 
     @property
     def proven_at(self) -> datetime | None:

@@ -42,4 +42,5 @@ def trust_page_of(verification: Verification) -> TrustPage:
         run=verification.run.id,
         unfinished_runs=bundle.unfinished_runs,
         proofs=proofs,
+        unfinished_destructions=bundle.unfinished_destructions,
     )

@@ -174,4 +174,4 @@ def hostile_page() -> TrustPage:
         (HOSTILE, "\x00\x1b[31m", "\ud800", *["y" * 900] * 40),
     )  # fmt: skip
     page = page_of(scope, {("sast-bandit", "code"): result}, unfinished_runs=(HOSTILE,) * 9)
-    return replace(page, run=HOSTILE, origin=HOSTILE)
+    return replace(page, run=HOSTILE, origin=HOSTILE, unfinished_destructions=(HOSTILE,) * 9)

@@ -62,6 +62,19 @@ def test_the_dates_and_the_record_are_shown(sample: ModuleType, parsed) -> None:
         assert expected in text
 
 
+def test_destructions_without_an_end_are_shown(sample: ModuleType, parsed) -> None:
+    page = sample.sample_page()
+    assert "destruction" not in parsed(render_index(page)).text
+    one = replace(page, unfinished_destructions=("d-1",))
+    assert (
+        "One destruction of keys was ordered and never completed" in parsed(render_index(one)).text
+    )
+    seven = replace(page, unfinished_destructions=tuple(f"d-{n}" for n in range(7)))
+    text = parsed(render_index(seven)).text
+    assert "7 destructions of keys were ordered" in text
+    assert "d-4 and 2 more" in text
+
+
 def test_the_same_page_gives_the_same_bytes(sample: ModuleType) -> None:
     assert render_index(sample.sample_page()) == render_index(sample.sample_page())
     page = sample.sample_page()
