@@ -12,6 +12,7 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from assay.core import (
     Clock,
@@ -29,10 +30,15 @@ from assay.keys.errors import (
     DestroyedOwnerError,
     KeyCommitmentError,
     KeysError,
+    KeyServiceError,
     UnwrapError,
 )
+from assay.keys.rotation import RotationPolicy
 from assay.keys.service import KeyService
 from assay.keys.wrapping import DATA_KEY_BYTES
+
+if TYPE_CHECKING:
+    from assay.keys.opentelemetry import KeyMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +56,30 @@ class KeySource:
         service: holds the KEK.
         table: keeps the wrapped data keys.
         clock: for the moment at which a key was made.
-        events: told of ``data-key.created`` and ``data-key.unwrapped``.
+        events: told of ``data-key.created``, ``data-key.unwrapped`` and ``data-key.not-rotated``.
+        metrics: told how long the service takes.
         settling: how long a rotated index key is only read.
+        rotation: when a key that is about to be written under gets a new version; never when None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two parts, and what surrounds them, each by its name
         self,
         service: KeyService,
         table: DataKeyTable,
         *,
         clock: Clock,
         events: EventSink,
+        metrics: KeyMetrics,
         settling: timedelta,
+        rotation: RotationPolicy | None,
     ) -> None:
         self._service = service
         self._table = table
         self._clock = clock
         self._events = events
+        self._metrics = metrics
         self._settling = settling
+        self._rotation = rotation
         self._lock = threading.Lock()
         self._meters: dict[bytes, UseMeter] = {}
         self._generation: int | None = None
@@ -89,7 +101,8 @@ class KeySource:
             owner: whose data it seals.
             key_class: what it is used for.
             key_id: which one; the one to write under when None.
-            create: make the first one when there is none to write under.
+            create: it is about to be written under: make the first one when there is none, and a
+                new version when it is due.
 
         Raises:
             DestroyedDataKeyError: there was such a key, which was destroyed.
@@ -107,9 +120,10 @@ class KeySource:
                     "it was destroyed: what was sealed under it cannot be opened by anybody"
                 )
             return None if row is None else FoundKey(self._unwrap(row), row is in_use)
-        if in_use is not None:
-            return FoundKey(self._unwrap(in_use), in_use=True)
-        return self.make(owner, key_class, 1) if create else None
+        if in_use is None:
+            return self.make(owner, key_class, 1) if create else None
+        rotated = self._rotated(rows) if create else None
+        return rotated or FoundKey(self._unwrap(in_use), in_use=True)
 
     def make(self, owner: str, key_class: DataKeyClass, version: int) -> FoundKey:
         """Make a version of an owner's key; when another writer was first, the newest there is.
@@ -117,7 +131,9 @@ class KeySource:
         Raises:
             DestroyedOwnerError, KeysError, KeyServiceError: as `Keyring`.
         """
-        material, wrapped = self._service.generate_data_key(_context(owner, key_class, version))
+        context = _context(owner, key_class, version)
+        with self._metrics.call("generate", self._service.uri):
+            material, wrapped = self._service.generate_data_key(context)
         if len(material) != DATA_KEY_BYTES:
             raise KeysError(
                 f"expected a data key of {DATA_KEY_BYTES} bytes from {self._service.uri}, found "
@@ -214,6 +230,26 @@ class KeySource:
             meter.take()
             meter.end_runs()
 
+    def _rotated(self, rows: Sequence[WrappedDataKey]) -> FoundKey | None:
+        """The new version of a key that is due and may be written under; None when there is none.
+
+        A key service that makes no key is no reason to stop writing under the one that is there.
+        """
+        newest = rows[-1]
+        if self._rotation is None:
+            return None
+        uses = self._table.uses([newest.key_id]).get(newest.key_id, KeyUses())
+        reason = self._rotation.due(newest, uses, self._clock.now())
+        if reason is None:
+            return None
+        try:
+            made = self.make(newest.owner, newest.key_class, newest.version + 1)
+        except KeyServiceError as exc:
+            details = {"class": newest.key_class.value, "due": reason, "error": type(exc).__name__}
+            self._events.emit(Event("data-key.not-rotated", details))
+            return None
+        return made if made.in_use else None
+
     def _meter(self, key_id: bytes) -> UseMeter:
         with self._lock:
             return self._meters.setdefault(key_id, UseMeter())
@@ -221,7 +257,8 @@ class KeySource:
     def _unwrap(self, row: WrappedDataKey) -> DataKey:
         context = _context(row.owner, row.key_class, row.version)
         try:
-            material = self._service.unwrap(row.wrapped, context)
+            with self._metrics.call("unwrap", self._service.uri):
+                material = self._service.unwrap(row.wrapped, context)
         except UnwrapError as exc:
             if row.kek == self._service.uri:
                 raise

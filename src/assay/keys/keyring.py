@@ -22,10 +22,10 @@ Example:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from assay.core import (
     AssayError,
@@ -41,26 +41,19 @@ from assay.core import (
 )
 from assay.keys.data_key import DataKey
 from assay.keys.errors import KeysError, UnknownDataKeyError
+from assay.keys.flights import Flights
 from assay.keys.kept_keys import KeptKeys, tell_all
 from assay.keys.key_source import FoundKey, KeySource, event_of
 from assay.keys.outage import Outage
+from assay.keys.rotation import RotationPolicy
 from assay.keys.service import KeyService
 from assay.keys.upkeep import attend
 
+if TYPE_CHECKING:
+    from assay.keys.opentelemetry import KeyMetrics
+
 _RETRY_SECONDS = 5.0
 _WATCH_CLOSELY_SECONDS = 60.0
-
-
-class _Flight:
-    """One load under way for an owner and class; others wait for it instead of loading too."""
-
-    __slots__ = ("done", "error", "key", "target")
-
-    def __init__(self, target: bytes | None) -> None:
-        self.target = target
-        self.done = threading.Event()
-        self.key: DataKey | None = None
-        self.error: Exception | None = None
 
 
 class Keyring:
@@ -72,8 +65,10 @@ class Keyring:
         clock: for the moment at which a key was made.
         events: told of ``data-key.created``, ``data-key.unwrapped`` and ``data-key.dropped``,
             with class, version and key id; never with the owner, who may be a person. Also of
-            ``key-service.away`` and ``key-service.back``, and of ``data-keys.not-tended`` when
-            the table could not be asked what was destroyed, or told of uses.
+            ``key-service.away`` and ``key-service.back``, of ``data-key.not-rotated`` when one
+            was due and the service made none, and of ``data-keys.not-tended`` when the table
+            could not be asked what was destroyed, or told of uses.
+        metrics: tell OpenTelemetry; those of the process's own provider when None.
         cache_ttl_seconds: how long an unwrapped key is used before the service is asked again;
             also how long another process's newer version may go unseen.
         cache_entries: how many unwrapped keys are kept at most.
@@ -82,6 +77,8 @@ class Keyring:
         settling_seconds: how long a rotated index key is only read before it is written under;
             twice the time-to-live and outage when None. In every process that shares the table
             those two together must be shorter than this.
+        rotation: when a key that is written under gets a new version by itself; it is looked at
+            once in a time-to-live. Never when None.
         watch_seconds: how soon a key that another process destroyed, or whose time is over, is
             dropped, and how often the uses of keys are stored.
         monotonic: seconds that never go back.
@@ -94,14 +91,20 @@ class Keyring:
         *,
         clock: Clock | None = None,
         events: EventSink | None = None,
+        metrics: KeyMetrics | None = None,
         cache_ttl_seconds: float = 300,
         cache_entries: int = 10_000,
         outage_seconds: float = 0,
         settling_seconds: float | None = None,
+        rotation: RotationPolicy | None = None,
         watch_seconds: float = 10,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        from assay.keys.opentelemetry import default_metrics
+
         self._events = events or IgnoredEvents()
+        self._metrics = metrics or default_metrics()
+        self._metrics.observe(self)
         usable_seconds = cache_ttl_seconds + outage_seconds
         settling = 2 * usable_seconds if settling_seconds is None else settling_seconds
         self._source = KeySource(
@@ -109,7 +112,9 @@ class Keyring:
             table,
             clock=clock or SystemClock(),
             events=self._events,
+            metrics=self._metrics,
             settling=timedelta(seconds=settling),
+            rotation=rotation,
         )
         self._watch_seconds = watch_seconds
         self._monotonic = monotonic
@@ -120,8 +125,7 @@ class Keyring:
         self._current = self._kept.current
         self._by_id = self._kept.by_id
         self._outage = Outage(_RETRY_SECONDS)
-        self._lock = threading.Lock()
-        self._flights: dict[tuple[str, DataKeyClass], _Flight] = {}
+        self._begin_flights()
         self._watched_closely_until = 0.0
 
     def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
@@ -237,6 +241,7 @@ class Keyring:
         )
         found = self._source.make(owner, key_class, rows[-1].version + 1)
         self._keep(found)
+        attend(self)
         with self._lock:
             self._kept.forget_versions(owner, key_class)
         return found.key
@@ -269,6 +274,11 @@ class Keyring:
             self._kept.forget(lambda _: True)
         self._tell_of_dropped()
         self._store_uses()
+
+    @property
+    def kept_keys(self) -> int:
+        """How many unwrapped keys it keeps."""
+        return len(self._by_id.entries)
 
     @property
     def watch_seconds(self) -> float:
@@ -308,46 +318,25 @@ class Keyring:
         a flight never land. The kept keys are as good in the child as in the parent, and are
         looked for once more, which begins their upkeep here. What was counted is the parent's.
         """
-        self._lock = threading.Lock()
-        self._flights = {}
+        self._begin_flights()
         self._kept.hold_back()
         self._source.begin_afresh()
+
+    def _begin_flights(self) -> None:
+        self._flights: Flights[tuple[str, DataKeyClass], bytes | None, DataKey] = Flights()
+        self._lock = self._flights.lock
 
     def _find(
         self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
     ) -> DataKey | None:
-        """Single flight: the first who misses loads, all others wait and look again."""
-        place = (owner, key_class)
-        while True:
-            with self._lock:
-                hit = self._cached(owner, key_class, key_id)
-                if hit is not None:
-                    break
-                flight = self._flights.get(place)
-                if flight is None:
-                    own = self._flights[place] = _Flight(key_id)
-                    break
-            flight.done.wait()
-            # Who waited for the same thing takes the same answer, so that a key service in
-            # trouble is asked once and not once per reader. Who wants another key looks again.
-            if flight.target == key_id:
-                if flight.error is not None:
-                    raise flight.error
-                if flight.key is not None:
-                    return flight.key
-        if hit is not None:
-            attend(self)
-            return hit
-        try:
-            own.key = self._load_or_keep(owner, key_class, key_id, create=create)
-        except Exception as exc:
-            own.error = exc
-            raise
-        finally:
-            with self._lock:
-                self._flights.pop(place, None)
-            own.done.set()
-        return own.key
+        key = self._flights.find(
+            (owner, key_class),
+            key_id,
+            look=lambda: self._cached(owner, key_class, key_id),
+            load=lambda: self._load(owner, key_class, key_id, create=create),
+        )
+        attend(self)
+        return key
 
     def _cached(self, owner: str, key_class: DataKeyClass, key_id: bytes | None) -> DataKey | None:
         """What is fresh; while the service is known to be away, what is kept."""
@@ -373,16 +362,21 @@ class Keyring:
         self, owner: str, key_class: DataKeyClass, key_id: bytes | None, now: float
     ) -> DataKey | None:
         """What is kept, given out until the service is asked again."""
+        kept = self._stale(owner, key_class, key_id, now)
+        if kept is None:
+            return None
+        self._metrics.lease(key_class)
         if key_id is None:
             self._current.lend((owner, key_class), self._outage.asked_again_at)
         else:
             self._by_id.lend((owner, key_class, key_id), self._outage.asked_again_at)
-        return self._stale(owner, key_class, key_id, now)
+        return kept
 
-    def _load_or_keep(
+    def _load(
         self, owner: str, key_class: DataKeyClass, key_id: bytes | None, *, create: bool
     ) -> DataKey | None:
         """Load a key; when nobody answers, go on with one that is kept for that case."""
+        self._metrics.miss(key_class)
         try:
             found = self._source.load(owner, key_class, key_id, create=create)
         except UnavailableError as exc:
@@ -410,7 +404,6 @@ class Keyring:
     def _keep(self, found: FoundKey) -> DataKey:
         with self._lock:
             self._kept.keep(found.key, self._monotonic(), in_use=found.in_use)
-        attend(self)
         return found.key
 
     def _rows(
@@ -428,6 +421,7 @@ class Keyring:
             dropped = self._kept.take_dropped()
         tell_all(dropped)
         for key in dropped:
+            self._metrics.drop(key.key_class)
             self._events.emit(event_of("data-key.dropped", key))
 
     def _drop_destroyed(self) -> None:

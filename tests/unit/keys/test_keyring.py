@@ -330,7 +330,7 @@ def test_a_failed_load_leaves_nothing_behind() -> None:
     keyring = Keyring(service, table)
     with pytest.raises(UnknownDataKeyError):
         keyring.by_id("a", ROWS, bytes(16))
-    assert keyring._flights == {}
+    assert keyring._flights.under_way == {}
     assert keyring.current("a", ROWS).version == 1
 
 
