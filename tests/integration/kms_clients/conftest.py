@@ -6,6 +6,7 @@
   --universal --python-version 3.11 --generate-hashes``).
 - `node_clients`: the AWS SDK and Encryption SDK for JavaScript, from ``node/package-lock.json``.
 - `sops`: its command, built from source by ``sops/go.mod``.
+- `seaweedfs`: an S3 server that encrypts with keys of the service, built by ``weed/go.mod``.
 
 Each is installed once, into the tools of the checkout, in a folder named by what it is made from.
 """
@@ -29,7 +30,8 @@ import pytest
 from assay.core import PinnedTool, tools_home
 
 from ..conftest import new_token
-from ..kms_server import KmsServer
+from ..kms_server import ACCOUNT, KmsServer
+from .seaweedfs import S3, served
 
 HERE = Path(__file__).parent
 _BUILD_SECONDS, _ANSWER_SECONDS = 900, 120
@@ -51,6 +53,11 @@ class Kms:
     def client(self) -> Any:
         """The administrator's boto3."""
         return self.server.client(self.admin)
+
+    @property
+    def account(self) -> str:
+        """Whose keys these are."""
+        return ACCOUNT
 
     def key(self, **options: Any) -> str:
         """The ARN of a new key."""
@@ -120,23 +127,44 @@ def node_clients(needs: Callable[[str], None]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sops(needs: Callable[[str], None], pytestconfig: pytest.Config) -> Path:
+def sops(built: Callable[[str, str, str], Path]) -> Path:
     """The command."""
+    return built("sops", "github.com/getsops/sops/v3/cmd/sops", "one minute")
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(
+    built: Callable[[str, str, str], Path], kms: Kms, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3]:
+    """An S3 server of this test process; `kms` is its key service, by an access key of its own."""
+    program = built("weed", "github.com/seaweedfs/seaweedfs/weed", "three minutes")
+    yield from served(program, kms, tmp_path_factory.mktemp("seaweedfs"))
+
+
+@pytest.fixture(scope="session")
+def built(
+    needs: Callable[[str], None], pytestconfig: pytest.Config
+) -> Callable[[str, str, str], Path]:
+    """Builds a Go command from the module of the folder of that name, when that has changed."""
     needs("go")
-    folder = _folder("sops", [HERE / "sops" / name for name in ("go.mod", "go.sum")])
-    with _locked(folder.with_suffix(".lock")):
-        if not (folder / "sops").exists():
-            capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-            with capture.global_and_fixture_disabled():
-                print("\nBuilding sops from source, once: about two minutes", file=sys.stderr)
-            unfinished = folder / "sops.new"
-            _made(
-                ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(unfinished),
-                 "github.com/getsops/sops/v3/cmd/sops"],
-                HERE / "sops",
-            )  # fmt: skip
-            unfinished.rename(folder / "sops")
-    return folder / "sops"
+
+    def build(name: str, package: str, lasts: str) -> Path:
+        source = HERE / name
+        folder = _folder(name, [source / "go.mod", source / "go.sum"])
+        with _locked(folder.with_suffix(".lock")):
+            if not (folder / name).exists():
+                capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+                with capture.global_and_fixture_disabled():
+                    print(f"\nBuilding {name} from source, once: about {lasts}", file=sys.stderr)
+                unfinished = folder / f"{name}.new"
+                _made(
+                    ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(unfinished), package],
+                    source,
+                )
+                unfinished.rename(folder / name)
+        return folder / name
+
+    return build
 
 
 def _folder(name: str, sources: Sequence[Path]) -> Path:

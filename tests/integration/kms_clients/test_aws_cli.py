@@ -151,8 +151,7 @@ def test_policies_and_grants_decide(
     aws: Aws, cli: Callable[[Mapping[str, str]], Aws], kms: Kms, reader: Mapping[str, str]
 ) -> None:
     key, theirs = kms.key(), cli(reader)
-    account = key.split(":")[4]
-    grantee = f"arn:aws:iam::{account}:user/reader"
+    grantee = f"arn:aws:iam::{kms.account}:user/reader"
     seal = f"encrypt --key-id {key} --plaintext fileb://secret --encryption-context tenant=north"
     assert "(AccessDeniedException)" in theirs.refused(seal)
     grant = aws(

@@ -106,7 +106,7 @@ def test_who_may_not_use_the_key_reads_nothing(
     theirs = Sops(command.program, command.folder, kms.environment(reader))
     assert "AccessDeniedException" in theirs.refused("decrypt", "sealed.yaml")
     assert "AccessDeniedException" in theirs.refused("encrypt", "--kms", key, "plain.yaml")
-    grantee = f"arn:aws:iam::{key.split(':')[4]}:user/reader"
+    grantee = f"arn:aws:iam::{kms.account}:user/reader"
     kms.client.create_grant(KeyId=key, GranteePrincipal=grantee, Operations=["Decrypt"])
     assert theirs("decrypt", "sealed.yaml") == PLAIN
     assert "AccessDeniedException" in theirs.refused("encrypt", "--kms", key, "plain.yaml")
