@@ -6,10 +6,12 @@ from pathlib import Path
 
 import typer
 
+from assay.cli import keys_recovery
 from assay.cli.run import AsJson, Programme
 from assay.cli.screen import KEPT, out, print_json
 
 app = typer.Typer(help="The keys that a programme names.", no_args_is_help=True)
+app.add_typer(keys_recovery.app, name="recovery")
 
 
 @app.callback()
