@@ -8,6 +8,15 @@ Example:
     ...     report = run(platform)
 """
 
+from assay.assemble.data_keys import (
+    Choice,
+    DataKeyStatus,
+    FoundKeyTable,
+    KeyTable,
+    data_key_status,
+    rewrap_data_keys,
+    rotate_data_keys,
+)
 from assay.assemble.datastores import crew, open_adoption, open_store, search_storage
 from assay.assemble.indexes import PlainColumn, measure_declared_indexes, measure_plain_column
 from assay.assemble.key_server import (
@@ -39,6 +48,10 @@ from assay.assemble.verification import (
 __all__ = [
     "CLAIM_SUFFIX",
     "VERIFIER_KEY_NAME",
+    "Choice",
+    "DataKeyStatus",
+    "FoundKeyTable",
+    "KeyTable",
     "PlainColumn",
     "Platform",
     "ServicePlace",
@@ -46,6 +59,7 @@ __all__ = [
     "bundle",
     "create_keys",
     "crew",
+    "data_key_status",
     "drill",
     "initialise_key_server",
     "measure_declared_indexes",
@@ -57,6 +71,8 @@ __all__ = [
     "open_store",
     "pinned_tools",
     "record_drills",
+    "rewrap_data_keys",
+    "rotate_data_keys",
     "run",
     "search_storage",
     "serve_keys",

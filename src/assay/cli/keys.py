@@ -1,4 +1,4 @@
-"""``assay keys``: make the keys that a programme names."""
+"""``assay keys``: make the keys that a programme names, and look after its data keys."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import typer
 
-from assay.cli import keys_recovery
+from assay.cli.keys_rotation import rewrap, rotate, status
 from assay.cli.run import AsJson, Programme
 from assay.cli.screen import KEPT, out, print_json
 
 app = typer.Typer(help="The keys that a programme names.", no_args_is_help=True)
-app.add_typer(keys_recovery.app, name="recovery")
+app.command("status")(status)
+app.command("rewrap")(rewrap)
+app.command("rotate")(rotate)
 
 
 @app.callback()

@@ -86,12 +86,18 @@ class Context:
         return self.directory / self.value(text).removeprefix("file:")
 
     def key_service(self) -> KeyService:
-        """The programme's key service."""
+        """The programme's key service; it also opens what former KEKs wrapped."""
+        from assay.keys import SuccessorKeyService
+
+        service = self._given_service or self.opened_service(self.programme.keys)
+        formers = [self.opened_service(uri) for uri in self.programme.former_keys]
+        return SuccessorKeyService(service, formers) if formers else service
+
+    def opened_service(self, text: str) -> KeyService:
+        """A key service by the URI of its KEK, or a reference to it; opened once."""
         from assay.keys import open_key_service
 
-        if self._given_service is not None:
-            return self._given_service
-        uri = self.value(self.programme.keys)
+        uri = self.value(text)
         if uri not in self._services:
             service = open_key_service(uri, directory=self.directory, environment=self.environment)
             self._open.callback(service.close)

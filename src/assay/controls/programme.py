@@ -35,10 +35,12 @@ from assay.controls.asset import (
 )
 from assay.controls.catalogue import Catalogue, load_catalogue
 from assay.controls.errors import CatalogueError, ProgrammeError
+from assay.controls.key_rotation import KeyRotation
 from assay.controls.yaml_source import Step, YamlSource, read_yaml
 from assay.core import is_reference
 
 KEK_ID = "kek"
+FORMER_KEK_ID = "former-kek"
 LOG_KEY_ID = "log-key"
 PROGRAMME_ID = "programme"
 _DERIVED_IDS = (KEK_ID, LOG_KEY_ID, PROGRAMME_ID)
@@ -84,10 +86,12 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         organisation: the company's name, as customers know it.
         keys: the URI of the key service's KEK, or a reference to it.
+        former_keys: the same of KEKs before it, while they still wrap data keys.
         log: see `LogDeclaration`.
         assets: the things in scope.
         promises: ``all`` of the catalogue, or a list of ids and promises of one's own.
         fresh_for_hours: a proof that is older no longer counts.
+        key_rotation: when data keys are due for a new version.
     """
 
     organisation: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -96,6 +100,8 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     assets: Annotated[tuple[DeclaredAsset, ...], Meta(min_length=1)]
     promises: Literal["all"] | Annotated[tuple[str | OwnPromise, ...], Meta(min_length=1)] = "all"
     fresh_for_hours: Annotated[int, Meta(ge=1, le=24 * 366)] = 24 * 7
+    former_keys: tuple[Location, ...] = ()
+    key_rotation: KeyRotation = KeyRotation()
 
     def in_scope(self, name: str) -> tuple[Asset, ...]:
         """All assets: those declared, the keys that the programme uses, and the file itself.
@@ -106,6 +112,10 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return (
             *self.assets,
             Key(id=KEK_ID, uri=self.keys, purpose="encryption"),
+            *(
+                Key(id=f"{FORMER_KEK_ID}-{number}", uri=uri, purpose="encryption")
+                for number, uri in enumerate(self.former_keys, 1)
+            ),
             Key(id=LOG_KEY_ID, uri=self.log.signer, purpose="signing"),
             ProgrammeFile(id=PROGRAMME_ID, path=name),
         )
@@ -162,7 +172,7 @@ def _check_ids(programme: Programme, source: YamlSource) -> None:
     seen: dict[str, int] = {}
     for number, asset in enumerate(programme.assets):
         place: list[Step] = ["assets", number, "id"]
-        if asset.id in _DERIVED_IDS:
+        if asset.id in _DERIVED_IDS or asset.id.startswith(f"{FORMER_KEK_ID}-"):
             raise source.error(
                 place, f"expected another id than {asset.id}: it names an asset of Assay's own"
             )
@@ -213,6 +223,8 @@ def _check_secrets(programme: Programme, source: YamlSource) -> None:
         (["keys"], programme.keys),
         (["log", "signer"], programme.log.signer),
     ]
+    for position, uri in enumerate(programme.former_keys):
+        located.append((["former_keys", position], uri))
     for number, asset in enumerate(programme.assets):
         for field in ("url", "key_table", "http"):
             value = getattr(asset, field, None)

@@ -78,7 +78,7 @@ class YamlSource:
         unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
         if unknown:
             name = unknown[1]
-            known = sorted(_known_fields(kind, self._tagged(steps)))
+            known = sorted(_known_fields(kind, steps, self._tagged(steps)))
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             return self.error_at_key(
@@ -217,19 +217,21 @@ def _steps(path: str) -> list[Step]:
     return found
 
 
-def _known_fields(kind: type, tag: object) -> set[str]:
+def _known_fields(kind: type, steps: Sequence[Step], tag: object) -> set[str]:
     """Names of the fields that the struct at hand may have."""
     names: set[str] = set()
     seen: set[type] = set()
     todo: list[Any] = [msgspec.inspect.type_info(kind)]
-    root = todo[0]
+    here = _type_at(todo[0], steps)
     while todo:
         info = todo.pop()
         if isinstance(info, msgspec.inspect.StructType):
             if info.cls in seen:
                 continue
             seen.add(info.cls)
-            if (tag is None and info is root) or (tag is not None and info.tag == tag):
+            if (tag is None and info.cls is getattr(here, "cls", None)) or (
+                tag is not None and info.tag == tag
+            ):
                 names |= {field.encode_name for field in info.fields}
                 if info.tag_field:
                     names.add(info.tag_field)
@@ -239,3 +241,20 @@ def _known_fields(kind: type, tag: object) -> set[str]:
         if hasattr(info, "item_type"):
             todo.append(info.item_type)
     return names
+
+
+def _type_at(info: Any, steps: Sequence[Step]) -> Any:
+    """The type of what stands at a place: of several, the one that holds others."""
+    for step in steps:
+        if isinstance(step, int):
+            inner = getattr(info, "item_type", None)
+        else:
+            fields = getattr(info, "fields", ())
+            inner = next((field.type for field in fields if field.encode_name == step), None)
+        several = getattr(inner, "types", (inner,))
+        info = next((each for each in several if _holds_others(each)), None)
+    return info
+
+
+def _holds_others(info: Any) -> bool:
+    return hasattr(info, "fields") or hasattr(info, "item_type")

@@ -55,6 +55,12 @@ class WrappedDataKey:
     wrapped: bytes
     created_at: datetime
 
+    @property
+    def context(self) -> dict[str, str]:
+        """What is authenticated with it where it is wrapped (``spec/data-keys.md``)."""
+        version = str(self.version)
+        return {"owner": self.owner, "class": self.key_class.value, "version": version}
+
 
 class OwnerDestroyedError(AssayError):
     """The owner's data keys were destroyed; no new one is made."""

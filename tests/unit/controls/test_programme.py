@@ -1,5 +1,6 @@
 import contextlib
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.controls import ProgrammeError, load_programme, programme_schema
+from assay.keys import (
+    MOST_AGE,
+    MOST_MESSAGES,
+    MOST_NONCE_PREFIXES,
+    ClassRotation,
+    RotationPolicy,
+)
 
 GOOD = """\
 organisation: Metal
@@ -49,6 +57,35 @@ def test_keys_and_the_file_itself_are_assets_that_cannot_be_forgotten(load):
     ]  # fmt: skip
 
 
+def test_keks_before_this_one_are_assets_while_they_are_named(load):
+    derived = load(f"{GOOD}former_keys: [env:OLD, env:OLDER]\n").in_scope("assay.yaml")[5:]
+    assert [(asset.id, asset.location(), asset.purpose) for asset in derived[:3]] == [
+        ("kek", "env:METAL_KEYS", "encryption"),
+        ("former-kek-1", "env:OLD", "encryption"),
+        ("former-kek-2", "env:OLDER", "encryption"),
+    ]
+
+
+def test_rotation_is_that_of_the_key_room_unless_told(load):
+    assert load(GOOD).key_rotation.policy() == RotationPolicy()
+    told = "key_rotation: {rows: {age_days: 90, messages: 1000}, indexes: {age_days: 30}}\n"
+    policy = load(GOOD + told).key_rotation.policy()
+    assert policy.rows == ClassRotation(timedelta(days=90), 1000)
+    assert policy.indexes == ClassRotation(timedelta(days=30), None, None)
+    assert policy.objects == policy.files == ClassRotation()
+
+
+@pytest.mark.parametrize("name", ["rows", "objects", "files", "indexes"])
+def test_the_highest_numbers_of_the_file_are_those_of_the_key_room(load, name):
+    highest = {"age_days": MOST_AGE.days}
+    if name != "indexes":
+        highest |= {"messages": MOST_MESSAGES, "nonce_prefixes": MOST_NONCE_PREFIXES}
+    load(GOOD + yaml.safe_dump({"key_rotation": {name: highest}})).key_rotation.policy()
+    for field, value in highest.items():
+        with pytest.raises(ProgrammeError):
+            load(GOOD + yaml.safe_dump({"key_rotation": {name: {field: value + 1}}}))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
@@ -78,6 +115,15 @@ def test_keys_and_the_file_itself_are_assets_that_cannot_be_forgotten(load):
         ("promises: all", "promises: []", 10, "length >= 1"),
         ("promises: all", "promises: all\nfresh_for_hours: 0", 11, ">= 1"),
         ("promises: all", "promises: all\nexceptions: x.yaml", 11, "found exceptions"),
+        ("promises: all", "promises: all\nkey_rotation: {row: {}}", 11, "did you mean rows?"),
+        ("promises: all", "promises: all\nkey_rotation: {rows: {age_days: 0}}", 11, ">= 1"),
+        ("promises: all", "promises: all\nkey_rotation: {rows: {age_days: 731}}", 11, "<= 730"),
+        ("promises: all", "promises: all\nkey_rotation: {files: {messages: 0}}", 11, ">= 1"),
+        ("promises: all", "promises: all\nkey_rotation: {rows: {nonce_prefixes: 4294967297}}", 11, "<= 4294967296"),
+        ("promises: all", "promises: all\nkey_rotation: {indexes: {messages: 9}}", 11, "found messages"),
+        ("promises: all", "promises: all\nformer_keys: env:OLD", 11, "expected"),
+        ("promises: all", "promises: all\nformer_keys: ['pkcs11:token=a?pin-value=1234']", 11, "no secret in this file"),
+        ("id: uploads", "id: former-kek-1", 6, "names an asset of Assay's own"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_named_with_its_line(load, old, new, line, message):
