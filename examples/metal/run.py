@@ -1,7 +1,8 @@
 """Runs Metal and its programme from end to end: ``python examples/metal/run.py``, or ``make run``.
 
-Set up, serve, drive traffic, run the programme, write the bundle, verify it, build the trust page,
-stop. What it keeps is in ``data/`` beside this file; another run adds to the same log.
+Set up, serve keys and API, drive traffic, run the programme, write the bundle, verify it, build
+the trust page, stop. What it keeps is in ``data/`` beside this file; another run adds to the same
+log.
 
 Exit code: 0 when the programme ran and nothing is broken or in error (promises may still be
 unproven, which is said plainly), else the code of the command that said otherwise.
@@ -16,9 +17,10 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from metal.addresses import read_address
 from metal.errors import MetalError, StartError
 from metal.server import listen
 from metal.settings import Settings
@@ -29,7 +31,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 BROKEN = 1
 UNPROVEN = 3
-STEPS = 7
+STEPS = 8
 
 
 class StepError(Exception):
@@ -114,6 +116,7 @@ def preferred_ports(settings: Settings) -> dict[str, str]:
     for name, wanted in (
         ("METAL_HTTPS_PORT", settings.https_port),
         ("METAL_HTTP_PORT", settings.http_port),
+        ("METAL_KMS_PORT", settings.kms_port),
     ):
         ports[name] = str(wanted)
         try:
@@ -130,40 +133,67 @@ async def serving(
     environment: Mapping[str, str], settings: Settings
 ) -> AsyncIterator[dict[str, str]]:
     """Run the server; gives its addresses, and stops it whatever happens."""
+    async with running("serve", "the server", environment, settings.address_file) as address:
+        print(f"  {address['https']}, and {address['http']} redirects to it")
+        yield {"METAL_URL": address["https"], "METAL_HTTP_URL": address["http"]}
+    print("\nThe server has stopped.", flush=True)
+
+
+@asynccontextmanager
+async def serving_keys(
+    environment: Mapping[str, str], settings: Settings
+) -> AsyncIterator[dict[str, str]]:
+    """Run the key service, where Metal has one; gives its address, and stops it in any case."""
+    if "ASSAY_KMS_STATE" not in environment:
+        print("  none: the keys are where METAL_KEYS says")
+        yield {}
+        return
+    file = settings.key_service_file
+    async with running("keys", "the key service", environment, file) as address:
+        print(f"  {address['https']}")
+        yield {"AWS_ENDPOINT_URL_KMS": address["https"]}
+    print("The key service has stopped.", flush=True)
+
+
+@asynccontextmanager
+async def running(
+    command: str, what: str, environment: Mapping[str, str], file: Path
+) -> AsyncIterator[dict[str, str]]:
+    """Run a server of Metal's until the block ends; gives what it says of itself.
+
+    Args:
+        command: which of Metal's commands it is.
+        what: its name for a reader.
+        environment: what it runs in.
+        file: where it says that it is ready.
+    """
     # The pipe ends with this process, and the server with the pipe: it cannot be left behind.
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "metal", "serve", "--stop-at-end-of-input"),
+        *(sys.executable, "-m", "metal", command, "--stop-at-end-of-input"),
         env=environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        address = await wait_until_ready(server, settings)
-        print(f"  {address['https']}, and {address['http']} redirects to it")
-        yield {"METAL_URL": address["https"], "METAL_HTTP_URL": address["http"]}
+        yield await wait_until_ready(server, what, file)
     finally:
         await stop(server)
-        print("\nThe server has stopped.", flush=True)
 
 
 async def wait_until_ready(
-    server: asyncio.subprocess.Process, settings: Settings
+    server: asyncio.subprocess.Process, what: str, file: Path
 ) -> dict[str, str]:
-    """The server's addresses, as soon as it says that it serves."""
+    """What a server says of itself, as soon as it serves."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.returncode is not None:
-            raise StepError("the server", server.returncode or 1)
-        try:
-            address = json.loads(settings.address_file.read_bytes())
-        except FileNotFoundError:
-            address = {}
-        # A server that was killed leaves its file behind, with another process id.
-        if address.get("pid") == server.pid:
-            return {"https": address["https"], "http": address["http"]}
+            raise StepError(what, server.returncode or 1)
+        address = read_address(file, server.pid)
+        if address is not None:
+            return address
         await asyncio.sleep(0.05)
-    raise StartError(f"expected the server to be ready within {START_SECONDS:.0f} s, it was not")
+    raise StartError(f"expected {what} to be ready within {START_SECONDS:.0f} s, it was not")
 
 
 async def assay(environment: Mapping[str, str], *arguments: object) -> int:
@@ -177,17 +207,17 @@ async def prove(environment: Mapping[str, str], data: Path) -> tuple[int, int]:
     Returns:
         the programme's exit code, and how many promises are in error.
     """
-    say(4, "Running the programme")
+    say(5, "Running the programme")
     code = await assay(environment, "run", "-c", PROGRAMME)
     if code not in {0, BROKEN, UNPROVEN}:
         raise StepError("the programme", code)
     bundle, key, page = data / "metal.bundle", data / "assay" / "log.vkey", data / "trust"
-    say(5, "Writing the bundle for auditors")
+    say(6, "Writing the bundle for auditors")
     if wrong := await assay(environment, "bundle", "-c", PROGRAMME, "-o", bundle):
         raise StepError("writing the bundle", wrong)
-    say(6, "Verifying it as an auditor would, offline")
+    say(7, "Verifying it as an auditor would, offline")
     errors = await verify(environment, bundle, key, last=data / "last-run")
-    say(7, "Building the trust page from it")
+    say(8, "Building the trust page from it")
     if wrong := await assay(environment, "trust", "build", page, "--bundle", bundle, "--key", key):
         raise StepError("building the trust page", wrong)
     print(f"\n  bundle       {bundle}\n  log's key    {key}\n  trust page   {page / 'index.html'}")
@@ -242,11 +272,13 @@ async def run() -> int:
 
     say(1, "Setting up Metal, the reference company")
     environment = await set_up(environment)
-    say(2, "Starting its server")
     environment.update(preferred_ports(settings))
-    async with serving(environment, settings) as addresses:
-        environment.update(addresses)
-        say(3, "Driving traffic through its API")
+    async with AsyncExitStack() as opened:
+        say(2, "Starting its key service")
+        environment.update(await opened.enter_async_context(serving_keys(environment, settings)))
+        say(3, "Starting its server")
+        environment.update(await opened.enter_async_context(serving(environment, settings)))
+        say(4, "Driving traffic through its API")
         seed = str(time.time_ns() % 1_000_000)
         await must_run(["-m", "metal", "traffic", "--seed", seed], environment, "the traffic")
         code, errors = await prove(environment, settings.data)

@@ -1,7 +1,8 @@
-"""``python -m metal``: set the company up, serve its API, drive traffic through it.
+"""``python -m metal``: set the company up, serve its keys and its API, drive traffic.
 
 Example:
     $ eval "$(python -m metal setup)"
+    $ python -m metal keys &
     $ python -m metal serve
 """
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match parsed.command:
             case "setup":
                 _setup(settings, as_json=parsed.json)
+            case "keys":
+                _keys(settings, stop_at_end_of_input=parsed.stop_at_end_of_input)
             case "serve":
                 _serve(settings, stop_at_end_of_input=parsed.stop_at_end_of_input)
             case _:
@@ -60,12 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     setup = commands.add_parser("setup", help="make keys and folders; print the environment")
     setup.add_argument("--json", action="store_true", help="print JSON instead of exports")
+    keys = commands.add_parser("keys", help="serve the keys until SIGTERM")
     serve = commands.add_parser("serve", help="serve the API until SIGTERM")
-    serve.add_argument(
-        "--stop-at-end-of-input",
-        action="store_true",
-        help="stop when standard input ends, so as not to outlive the program that started it",
-    )
+    for server in (keys, serve):
+        server.add_argument(
+            "--stop-at-end-of-input",
+            action="store_true",
+            help="stop when standard input ends, so as not to outlive the program that started it",
+        )
     traffic = commands.add_parser("traffic", help="drive traffic through the API")
     traffic.add_argument("--seed", type=int, default=1, help="which companies and texts")
     return parser
@@ -87,6 +92,16 @@ def _setup(settings: Settings, *, as_json: bool) -> None:
         print(f"metal: {note}", file=sys.stderr)
     for name, value in prepared.environment.items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+def _keys(settings: Settings, *, stop_at_end_of_input: bool) -> None:
+    from metal.key_service import serve_key_service
+
+    serve_key_service(
+        settings,
+        say=lambda line: print(line, flush=True),
+        stop_at_end_of_input=stop_at_end_of_input,
+    )
 
 
 def _serve(settings: Settings, *, stop_at_end_of_input: bool) -> None:

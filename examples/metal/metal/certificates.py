@@ -41,8 +41,7 @@ def server_context(data: Path) -> ssl.SSLContext:
         StartError: the files are there but cannot be used.
     """
     authority, server = data / "ca.pem", data / "server.pem"
-    if not _is_current(authority, server):
-        _issue(authority, server)
+    ensure_certificate(authority, server)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -55,6 +54,17 @@ def server_context(data: Path) -> ssl.SSLContext:
             f"and {authority}, and both are made anew"
         ) from exc
     return context
+
+
+def ensure_certificate(authority: Path, server: Path) -> None:
+    """Make a certificate, or another one before it runs out.
+
+    Args:
+        authority: what clients trust.
+        server: certificate and private key (0600).
+    """
+    if not _is_current(authority, server):
+        _issue(authority, server)
 
 
 def _is_current(authority: Path, server: Path) -> bool:

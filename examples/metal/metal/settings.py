@@ -11,10 +11,12 @@ KEY_DATABASE_URL    the database of the wrapped data keys; with SQLite a file of
 METAL_BUCKET        folder of the sealed objects; one for each database, ``data/uploads`` for the
                     usual one
 METAL_KEYS          URI of the key that wraps the data keys
-METAL_KEY_STORE     what set-up makes keys in: softhsm2 or embedded; softhsm2 when it is installed
+METAL_KEY_STORE     what set-up makes keys in: kms (a key service of its own in front of SoftHSM2),
+                    softhsm2 or embedded; kms when SoftHSM2 is installed
 METAL_ADMIN_TOKEN   a reference to the operator's token; ``file:data/admin-token``
 METAL_HTTPS_PORT    8443; 0 for any free port
 METAL_HTTP_PORT     8080; 0 for any free port
+METAL_KMS_PORT      8444, of the key service; 0 for any free port
 METAL_UPLOAD_LIMIT  the largest upload in bytes; 67108864
 =================== ============================================================================
 
@@ -53,6 +55,7 @@ class Settings:
         admin_token: a reference to the operator's token.
         https_port: port of the API.
         http_port: port that redirects to it.
+        kms_port: port of the key service.
         upload_limit_bytes: the largest upload.
         body_limit_bytes: the largest body of any other request.
     """
@@ -67,6 +70,7 @@ class Settings:
     admin_token: str
     https_port: int = 8443
     http_port: int = 8080
+    kms_port: int = 8444
     upload_limit_bytes: int = 64 * 1024 * 1024
     body_limit_bytes: int = 1024 * 1024
 
@@ -84,6 +88,16 @@ class Settings:
     def authority(self) -> Path:
         """The certificate authority that clients trust."""
         return self.data / "ca.pem"
+
+    @property
+    def key_service(self) -> Path:
+        """The folder of the key service: its state, its certificate, Metal's access key."""
+        return self.data / "kms"
+
+    @property
+    def key_service_file(self) -> Path:
+        """Where a running key service says how it is reached."""
+        return self.key_service / "server.json"
 
     @property
     def address_file(self) -> Path:
@@ -119,6 +133,7 @@ class Settings:
             admin_token=environment.get("METAL_ADMIN_TOKEN") or "file:data/admin-token",
             https_port=_number(environment, "METAL_HTTPS_PORT", 8443, 65535),
             http_port=_number(environment, "METAL_HTTP_PORT", 8080, 65535),
+            kms_port=_number(environment, "METAL_KMS_PORT", 8444, 65535),
             upload_limit_bytes=_number(environment, "METAL_UPLOAD_LIMIT", 64 * 1024 * 1024, 2**40),
         )
 
@@ -155,9 +170,9 @@ def _bucket_beside(data: Path, database: URL) -> Path:
 
 def _key_store(environment: Mapping[str, str]) -> str:
     wanted = environment.get("METAL_KEY_STORE", "")
-    if wanted not in {"", "softhsm2", "embedded"}:
+    if wanted not in {"", "kms", "softhsm2", "embedded"}:
         raise SettingsError(
-            f"expected METAL_KEY_STORE to be softhsm2 or embedded, found {wanted!r}"
+            f"expected METAL_KEY_STORE to be kms, softhsm2 or embedded, found {wanted!r}"
         )
     return wanted
 

@@ -1,13 +1,13 @@
 """Sets Metal up: folders, keys, the operator's token. Done once; afterwards it only looks.
 
 Metal is a throwaway company. Its keys are made on a software token (SoftHSM2) when that is
-installed, else in an embedded key store; neither is an HSM. The PIN or passphrase is random and
-lies in ``data/pin`` (0600) beside them, so whoever has the folder has the keys: a company would
-keep it elsewhere.
+installed, behind a key service of its own, else in an embedded key store; neither is an HSM. The
+PIN or passphrase is random and lies in ``data/pin`` (0600) beside them, so whoever has the folder
+has the keys: a company would keep it elsewhere.
 
 Example:
     >>> prepare(Settings.from_environment(os.environ), os.environ).environment     # doctest: +SKIP
-    {'METAL_KEYS': 'pkcs11:token=metal;object=kek?pin-source=file:data/pin', ...}
+    {'METAL_KEYS': 'aws-kms:arn:aws:kms:eu-central-1:111122223333:key/…', ...}
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from assay.keys import KeyExistsError, create_key, create_signing_key
 from metal.errors import SettingsError
 from metal.settings import Settings
 
+KMS = "kms"
 SOFTHSM2 = "softhsm2"
 EMBEDDED = "embedded"
 _LABEL = "metal"
@@ -103,8 +104,8 @@ def _keys(
     _make_secret(settings.data / "pin")
     record = settings.data / "setup.json"
     chosen = _recorded(record) or _choose(settings)
-    if chosen == SOFTHSM2:
-        variables, note = _software_token(settings, environment)
+    if chosen in {KMS, SOFTHSM2}:
+        variables, note = _software_token(settings, environment, with_service=chosen == KMS)
     else:
         variables, note = _embedded_store(settings, environment)
     # Written last: before it nothing is sealed, so what was left unfinished can be finished.
@@ -119,17 +120,17 @@ def _recorded(record: Path) -> str | None:
         chosen = json.loads(record.read_bytes())["keys"]
     except (ValueError, KeyError, TypeError):
         chosen = None
-    if chosen not in {SOFTHSM2, EMBEDDED}:
+    if chosen not in {KMS, SOFTHSM2, EMBEDDED}:
         raise SettingsError(
-            f'expected {record} to say {{"keys": "{SOFTHSM2}"}} or {{"keys": "{EMBEDDED}"}}, found '
-            "something else; nothing was changed"
+            f'expected {record} to say {{"keys": "{KMS}"}}, {{"keys": "{SOFTHSM2}"}} or '
+            f'{{"keys": "{EMBEDDED}"}}, found something else; nothing was changed'
         )
     return str(chosen)
 
 
 def _choose(settings: Settings) -> str:
-    wanted = settings.key_store or (SOFTHSM2 if _library() else EMBEDDED)
-    if wanted == SOFTHSM2 and _library() is None:
+    wanted = settings.key_store or (KMS if _library() else EMBEDDED)
+    if wanted in {KMS, SOFTHSM2} and _library() is None:
         raise SettingsError(
             "expected SoftHSM2, since METAL_KEY_STORE asks for it, found it not installed; "
             "install the package softhsm2, or leave METAL_KEY_STORE unset"
@@ -148,7 +149,7 @@ def _library() -> Path | None:
 
 
 def _software_token(
-    settings: Settings, environment: MutableMapping[str, str]
+    settings: Settings, environment: MutableMapping[str, str], *, with_service: bool
 ) -> tuple[dict[str, str], str]:
     # Only here, so that an embedded key store needs no PKCS#11 library.
     from assay.keys import initialise_token
@@ -171,7 +172,8 @@ def _software_token(
         pin = (settings.data / "pin").read_text(encoding="ascii").strip()
         # The security officer's PIN is forgotten: nobody resets the PIN of a throwaway company.
         initialise_token(library, label=_LABEL, so_pin=secrets.token_urlsafe(24), user_pin=pin)
-        create_key(keys, directory=settings.home, environment=environment)
+        if not with_service:
+            create_key(keys, directory=settings.home, environment=environment)
         create_signing_key(signer, directory=settings.home, environment=environment)
         aside.rename(folder)
     environment[_CONFIGURATION] = str(_configure(folder))
@@ -180,9 +182,16 @@ def _software_token(
         "METAL_KEYS": keys,
         "METAL_LOG_SIGNER": signer,
     }
+    before = ""
+    if with_service:
+        # Only here, so that other set-ups need none of what a service needs.
+        from metal.key_service import prepare_key_service
+
+        variables |= prepare_key_service(settings, f"pkcs11:token={_LABEL}?{source}")
+        before = "a key service of Metal's own (assay kms serve) in front of "
     return variables, (
-        f"keys: SoftHSM2, a software token, not an HSM; whoever has {folder} and the PIN beside "
-        "it has the keys"
+        f"keys: {before}SoftHSM2, a software token, not an HSM; whoever has {folder} and the PIN "
+        "beside it has the keys"
     )
 
 
