@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,6 +283,10 @@ class AwsKms:
                 "give the machine a role, set AWS_… variables, or name a profile (profile=)"
             ) from exc
         except botocore_errors.SSLError as exc:
+            if _ended_in_tls(exc):
+                if not repeatable:
+                    raise _broken(operation, key, exc) from exc
+                raise _TryAgainError("an end of the connection") from exc
             raise KeyServiceError(
                 f"expected a certificate of {self.endpoint} that is trusted and valid, found "
                 "another; name the file of its CA (ca=) when it is one of your own"
@@ -332,6 +337,13 @@ class AwsKms:
 
 def _actions(operation: str) -> str:
     return " and ".join(_IAM_ACTIONS.get(operation, (f"kms:{operation}",)))
+
+
+def _ended_in_tls(error: Exception) -> bool:
+    """Whether the other side was gone before TLS was, which tells nothing of its certificate."""
+    wrapped = getattr(error, "kwargs", {}).get("error")
+    inner = wrapped.args[0] if isinstance(wrapped, Exception) and wrapped.args else None
+    return isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
 def _broken(operation: str, key: str, exc: Exception) -> KeyServiceError:

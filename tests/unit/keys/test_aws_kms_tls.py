@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import trustme
 from tests.kms_front import KmsFront
 
 from assay.core import Fidelity
-from assay.keys import KeyServiceError
+from assay.keys import KeyServiceError, KeyServiceUnavailableError
 
 CONTEXT = {"owner": "tenant-1", "class": "rows", "version": "1"}
 
@@ -85,3 +87,31 @@ def test_a_file_that_holds_no_certificates_is_named(
     kms.create()
     with pytest.raises(KeyServiceError):
         kms.service(endpoint=tls.endpoint, ca="bad.pem")
+
+
+def test_a_service_that_ends_while_it_greets_is_asked_again(
+    kms: Any, authority: trustme.CA
+) -> None:
+    """As one that is killed in the middle of a handshake, which is no wrong certificate."""
+    greeted = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    greeted.append(connection.recv(4096))
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        endpoint = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            with pytest.raises(KeyServiceUnavailableError, match="an end of the connection"):
+                kms.service(endpoint=endpoint, ca="ca.pem", deadline="1")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert len(greeted) > 1
