@@ -161,14 +161,15 @@ def create_keys(path: Path) -> tuple[tuple[str, bool], ...]:
     directory = path.absolute().parent
     made = []
     with Context(directory, programme, environment=os.environ) as context:
+        wanted = (
+            (programme.keys, context.value(programme.keys), create_key),
+            (programme.log.signer, context.log_signer(), create_signing_key),
+        )
         # An embedded key store usually lies beside the log; nobody else has business there.
         context.path(programme.log.store).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for declared, create in (
-            (programme.keys, create_key),
-            (programme.log.signer, create_signing_key),
-        ):
+        for declared, uri, create in wanted:
             try:
-                create(context.value(declared), directory=directory, environment=os.environ)
+                create(uri, directory=directory, environment=os.environ)
                 made.append((declared, True))
             except KeyExistsError:
                 made.append((declared, False))

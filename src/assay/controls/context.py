@@ -104,14 +104,35 @@ class Context:
             self._services[uri] = service
         return self._services[uri]
 
+    def log_signer(self) -> str:
+        """The URI of the log's signing key.
+
+        Raises:
+            KeyUriError: its scheme does not sign every statement.
+        """
+        from assay.keys import KeyUriError, longest_signed_bytes
+
+        uri = self.value(self.programme.log.signer)
+        longest = longest_signed_bytes(uri)
+        if longest is not None:
+            raise KeyUriError(
+                "expected log.signer to name a key that signs statements of any length, found "
+                f"{uri.partition(':')[0]}:, which signs at most {longest} bytes: the statement "
+                "that begins a run names every check of every asset. Name a key on a PKCS#11 token "
+                "or in the embedded key store; KEKs may stay where they are"
+            )
+        return uri
+
     def signer(self) -> KeySigner:
-        """The log's signing key; opened anew, closed at the context's end."""
+        """The log's signing key; opened anew, closed at the context's end.
+
+        Raises:
+            KeysError: it cannot be opened, or does not sign every statement.
+        """
         from assay.keys import open_signer
 
         signer = open_signer(
-            self.value(self.programme.log.signer),
-            directory=self.directory,
-            environment=self.environment,
+            self.log_signer(), directory=self.directory, environment=self.environment
         )
         self._open.callback(signer.close)
         return signer

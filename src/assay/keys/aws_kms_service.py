@@ -254,7 +254,14 @@ class AwsKmsSigner(_AwsKmsKey):
 
 
 class AwsKmsProvider:
-    """The scheme ``aws-kms``."""
+    """The scheme ``aws-kms``.
+
+    Attributes:
+        longest_signed_bytes: of a message; only Ed25519ph, which is another signature, takes a
+            digest instead.
+    """
+
+    longest_signed_bytes = MOST_MESSAGE_BYTES
 
     def open_key_service(
         self, uri: str, directory: Path, environment: Mapping[str, str]

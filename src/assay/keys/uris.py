@@ -81,6 +81,18 @@ def open_signer(uri: str, *, directory: Path, environment: Mapping[str, str]) ->
     return _provider(uri).open_signer(uri, directory, environment)
 
 
+def longest_signed_bytes(uri: str) -> int | None:
+    """How long a message the signing keys of a URI's scheme take at most; None: of any length.
+
+    A provider says so by an attribute of this name.
+
+    Raises:
+        KeyUriError: the scheme is unknown.
+    """
+    longest: int | None = getattr(_provider(uri), "longest_signed_bytes", None)
+    return longest
+
+
 def create_key(uri: str, *, directory: Path, environment: Mapping[str, str]) -> None:
     """Create a KEK (AES-256) where the URI says; arguments as in `open_key_service`.
 
