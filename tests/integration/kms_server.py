@@ -77,10 +77,10 @@ class KmsServer:
             "AWS_SECRET_ACCESS_KEY": made["secret_access_key"],
         }
 
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
+    def start(self, port: int = 0) -> None:
+        """Start it, on a port that is free or this one, and wait until it listens."""
         words = (
-            "serve", "--certificate", "cert.pem", "--private-key", "key.pem", "--port", "0", "--json",
+            "serve", "--certificate", "cert.pem", "--private-key", "key.pem", "--port", str(port), "--json",
         )  # fmt: skip
         self.process = subprocess.Popen(
             self._command(*words), env=self._environment(), cwd=self.folder, text=True,
