@@ -101,6 +101,10 @@ class KeptKeys:
         lists = self.versions.drop(lambda _, keys: any(map(which, keys)))
         self._dropped += [key for keys in lists for key in keys]
 
+    def look_again(self, key_ids: Collection[bytes]) -> None:
+        """Forget that keys are the ones to write under; they still open."""
+        self._dropped += self.current.drop(lambda _, key: key.key_id in key_ids)
+
     def drop_expired(self, now: float) -> None:
         """Forget what is not kept any longer."""
         self._dropped += self.current.drop_expired(now)

@@ -82,6 +82,8 @@ class KeySource:
         self._rotation = rotation
         self._lock = threading.Lock()
         self._meters: dict[bytes, UseMeter] = {}
+        # What is written under: for the limits of use, which are looked at when uses are stored.
+        self._written_under: dict[bytes, WrappedDataKey] = {}
         self._generation: int | None = None
 
     def rows(self, owner: str, key_class: DataKeyClass) -> Sequence[WrappedDataKey]:
@@ -123,7 +125,10 @@ class KeySource:
         if in_use is None:
             return self.make(owner, key_class, 1) if create else None
         rotated = self._rotated(rows) if create else None
-        return rotated or FoundKey(self._unwrap(in_use), in_use=True)
+        if rotated is not None:
+            return rotated
+        self._written_under[in_use.key_id] = in_use
+        return FoundKey(self._unwrap(in_use), in_use=True)
 
     def make(self, owner: str, key_class: DataKeyClass, version: int) -> FoundKey:
         """Make a version of an owner's key; when another writer was first, the newest there is.
@@ -149,6 +154,7 @@ class KeySource:
         except OwnerDestroyedError as exc:
             raise DestroyedOwnerError(str(exc)) from exc
         if added:
+            self._written_under[key_id] = row
             self._events.emit(event_of("data-key.created", key))
             return FoundKey(key, version == 1 or key_class is not DataKeyClass.INDEXES)
         # Another writer was first: its key is the owner's, ours was never used.
@@ -195,14 +201,14 @@ class KeySource:
         """Which of these keys were destroyed."""
         return self._table.destroyed_among(key_ids)
 
-    def store_uses(self, kept: Collection[bytes]) -> bool:
+    def store_uses(self, kept: Collection[bytes]) -> tuple[bool, frozenset[bytes]]:
         """Store what was counted since the last time.
 
         Args:
             kept: ids of keys that will go on counting.
 
         Returns:
-            Whether any key will.
+            Whether any key will, and which keys are due for a new version by what was counted.
 
         Raises:
             DatabaseError: it could not be stored, and will be the next time.
@@ -218,10 +224,23 @@ class KeySource:
             for key_id, each in uses.items():
                 meters[key_id].count(each.messages, each.nonce_prefixes)
             raise
+        due = self._due(list(uses))
         with self._lock:
             for key_id in taken.keys() - uses.keys() - set(kept):
                 del self._meters[key_id]
-            return bool(self._meters)
+                self._written_under.pop(key_id, None)
+            return bool(self._meters), due
+
+    def _due(self, key_ids: Collection[bytes]) -> frozenset[bytes]:
+        rows = {each: self._written_under.get(each) for each in key_ids}
+        if self._rotation is None or not any(rows.values()):
+            return frozenset()
+        uses, now = self._table.uses(key_ids), self._clock.now()
+        return frozenset(
+            each
+            for each, row in rows.items()
+            if row is not None and self._rotation.due(row, uses.get(each, KeyUses()), now)
+        )
 
     def begin_afresh(self) -> None:
         """After a fork: nobody holds the lock, and what was counted is the parent's to store."""

@@ -77,8 +77,8 @@ class Keyring:
         settling_seconds: how long a rotated index key is only read before it is written under;
             twice the time-to-live and outage when None. In every process that shares the table
             those two together must be shorter than this.
-        rotation: when a key that is written under gets a new version by itself; it is looked at
-            once in a time-to-live. Never when None.
+        rotation: when a key that is written under gets a new version by itself. Its age is looked
+            at once in a time-to-live, its uses whenever they are stored. Never when None.
         watch_seconds: how soon a key that another process destroyed, or whose time is over, is
             dropped, and how often the uses of keys are stored.
         monotonic: seconds that never go back.
@@ -443,6 +443,11 @@ class Keyring:
                 self._tell_of_dropped()
 
     def _store_uses(self) -> bool:
+        """Store what was counted; a key that is due by it is looked for anew, and then rotates."""
         with self._lock:
             kept = self._kept.ids()
-        return self._source.store_uses(kept)
+        more, due = self._source.store_uses(kept)
+        if due:
+            with self._lock:
+                self._kept.look_again(due)
+        return more

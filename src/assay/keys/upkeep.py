@@ -12,8 +12,9 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 
 class Tended(Protocol):
@@ -65,17 +66,25 @@ class _Thread:
         threading.Thread(target=self._run, name="assay-key-upkeep", daemon=True).start()
 
     def _run(self) -> None:
+        due: WeakKeyDictionary[Tended, float] = WeakKeyDictionary()
         while True:
-            self._woken.wait(min((one.watch_seconds for one in list(_TENDED)), default=0.0))
+            self._woken.wait(max(0.0, min(due.values(), default=0.0) - time.monotonic()))
             self._woken.clear()
             with self._lock:
                 self._idle = True
             # Whoever keeps a key from here on says so, and is seen below or starts a new thread.
-            more = [one.tend() for one in list(_TENDED)]
+            more = [self._tend(one, due) for one in list(_TENDED)]
             with self._lock:
                 if not any(more) and self._idle:
                     self._running = False
                     return
+
+    def _tend(self, one: Tended, due: WeakKeyDictionary[Tended, float]) -> bool:
+        now = time.monotonic()
+        if due.setdefault(one, now + one.watch_seconds) > now:
+            return True
+        due[one] = now + one.watch_seconds
+        return one.tend()
 
 
 _thread = _Thread()

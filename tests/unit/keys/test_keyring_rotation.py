@@ -110,6 +110,32 @@ def test_a_key_that_was_used_enough_gets_a_new_version(place: Place) -> None:
     assert place.keyring.current("b", ROWS).version == 1
 
 
+def test_a_limit_of_use_holds_within_a_time_to_live(place: Place) -> None:
+    key = place.keyring.current("a", ROWS)
+    other = place.keyring.current("b", ROWS)
+    key.uses.count(messages=1000)
+    other.uses.count(messages=999)
+    assert place.keyring.current("a", ROWS) is key
+    place.keyring.tend()
+    assert place.keyring.by_id("a", ROWS, key.key_id) is key
+    assert place.keyring.current("a", ROWS).version == 2
+    assert place.keyring.current("b", ROWS) is other
+    place.keyring.tend()
+    assert place.keyring.current("a", ROWS).version == 2
+
+
+def test_a_key_that_is_due_and_cannot_rotate_is_used_on(place: Place) -> None:
+    key = place.keyring.current("a", ROWS)
+    key.uses.count(messages=1000)
+    place.service.error = KeyServiceUnavailableError("expected, found")
+    place.keyring.tend()
+    assert place.keyring.current("a", ROWS) == key
+    place.service.error = None
+    key.uses.count()
+    place.keyring.tend()
+    assert place.keyring.current("a", ROWS).version == 2
+
+
 def test_nothing_rotates_without_a_policy(place: Place) -> None:
     place.keyring.current("a", ROWS)
     place.pass_(4000)
