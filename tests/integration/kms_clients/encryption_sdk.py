@@ -14,10 +14,19 @@ from typing import Any
 
 import aws_encryption_sdk as sdk
 import boto3
+from aws_cryptographic_material_providers.keystore import KeyStore
+from aws_cryptographic_material_providers.keystore.config import KeyStoreConfig
+from aws_cryptographic_material_providers.keystore.models import (
+    CreateKeyInput,
+    CreateKeyStoreInput,
+    KMSConfigurationKmsKeyArn,
+    VersionKeyInput,
+)
 from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_cryptographic_material_providers.mpl.models import (
     CreateAwsKmsDiscoveryKeyringInput,
+    CreateAwsKmsHierarchicalKeyringInput,
     CreateAwsKmsMultiKeyringInput,
     CreateAwsKmsRsaKeyringInput,
     DiscoveryFilter,
@@ -46,6 +55,12 @@ def keys_of(asked: dict[str, Any]) -> dict[str, Any]:
         return {"keyring": providers.create_aws_kms_rsa_keyring(CreateAwsKmsRsaKeyringInput(
             kms_key_id=asked["rsa"], encryption_algorithm=algorithm, public_key=pem, kms_client=kms,
         ))}  # fmt: skip
+    if "branch" in asked:
+        return {"keyring": providers.create_aws_kms_hierarchical_keyring(
+            CreateAwsKmsHierarchicalKeyringInput(
+                key_store=branches(asked["key"]), branch_key_id=asked["branch"], ttl_seconds=600
+            )
+        )}  # fmt: skip
     if "keys" in asked:
         first, *rest = asked["keys"]
         return {"keyring": providers.create_aws_kms_multi_keyring(
@@ -57,6 +72,14 @@ def keys_of(asked: dict[str, Any]) -> dict[str, Any]:
     return {"keyring": providers.create_aws_kms_discovery_keyring(
         CreateAwsKmsDiscoveryKeyringInput(kms_client=kms, discovery_filter=only)
     )}  # fmt: skip
+
+
+def branches(key: str) -> KeyStore:
+    """Where the keys below a key of the service are kept, in DynamoDB."""
+    return KeyStore(KeyStoreConfig(
+        ddb_client=boto3.client("dynamodb"), ddb_table_name="branches", kms_client=kms,
+        logical_key_store_name="branches", kms_configuration=KMSConfigurationKmsKeyArn(value=key),
+    ))  # fmt: skip
 
 
 def master_keys(asked: dict[str, Any]) -> Any:
@@ -77,6 +100,12 @@ def caching(asked: dict[str, Any]) -> Any:
 
 
 def call(asked: dict[str, Any]) -> Any:
+    if asked["do"] == "create-branch":
+        branches(asked["key"]).create_key_store(CreateKeyStoreInput())
+        return branches(asked["key"]).create_key(CreateKeyInput()).branch_key_identifier
+    if asked["do"] == "version-branch":
+        branches(asked["key"]).version_key(VersionKeyInput(branch_key_identifier=asked["branch"]))
+        return None
     given = base64.b64decode(asked["text"])
     pairs = {"encryption_context": asked["context"]} if "context" in asked else {}
     if asked["do"] == "encrypt":

@@ -6,6 +6,9 @@ What one of them seals the others open: they share the form of a message, and th
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +30,13 @@ class Sdk:
         self._programme, self._api = programme, api
 
     def encrypt(self, *keys: str, suite: int = SIGNED, **more: Any) -> str:
-        asked = {"keys": keys, "text": SECRET, "context": NORTH, "suite": suite, **more}
+        asked = {"text": SECRET, "context": NORTH, "suite": suite, **more}
+        if keys:
+            asked["keys"] = keys
         return str(self._programme("encrypt", api=self._api, **asked)["text"])
+
+    def do(self, what: str, **more: Any) -> Any:
+        return self._programme(what, api=self._api, **more)
 
     def decrypt(self, text: str, *keys: str, **more: Any) -> Any:
         asked = {"keys": keys} if keys else {}
@@ -36,11 +44,29 @@ class Sdk:
 
 
 @pytest.fixture(scope="module")
+def dynamodb() -> Iterator[str]:
+    """Where moto stands in for DynamoDB, in which hierarchical keyrings keep what they wrapped."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    with contextlib.redirect_stdout(io.StringIO()):
+        server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
 def programmes(
-    kms: Kms, python_clients: Path, node_clients: Path, tmp_path_factory: pytest.TempPathFactory
+    kms: Kms,
+    python_clients: Path,
+    node_clients: Path,
+    dynamodb: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Programme]]:
     folder = tmp_path_factory.mktemp("sdk")
-    environment = kms.environment(CLIENTS=str(node_clients))
+    environment = kms.environment(CLIENTS=str(node_clients), AWS_ENDPOINT_URL_DYNAMODB=dynamodb)
     environment["NODE_EXTRA_CA_CERTS"] = environment["AWS_CA_BUNDLE"]
     commands = {
         "python": [str(python_clients / "python"), str(Path(__file__).with_name("encryption_sdk.py"))],
@@ -124,6 +150,19 @@ def test_materials_that_are_cached_ask_once(sdks: dict[str, Sdk], kms: Kms) -> N
     for each in sealed:
         assert sdk.decrypt(each, key, cached="reading")["text"] == SECRET
     assert kms.performed("Decrypt", key) == ["ok", "ok"]
+
+
+def test_branch_keys_hang_on_one_key(sdks: dict[str, Sdk], kms: Kms) -> None:
+    key, sdk = kms.key(), sdks["keyrings"]
+    branch = {"branch": sdk.do("create-branch", key=key), "key": key}
+    sealed = sdk.encrypt(**branch, suite=PLAIN)
+    sdk.do("version-branch", **branch)
+    assert sdk.decrypt(sealed, **branch)["text"] == SECRET
+    assert kms.performed("ReEncrypt", key)
+    kms.client.disable_key(KeyId=key)
+    with pytest.raises(ClientError):
+        sdk.decrypt(sealed, **branch)
+    assert kms.performed("Decrypt", key)[-1] == "DisabledException"
 
 
 def test_a_key_pair_for_encryption_opens(sdks: dict[str, Sdk], kms: Kms) -> None:
