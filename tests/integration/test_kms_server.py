@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +82,89 @@ def test_nothing_secret_is_written_or_printed(server: KmsServer) -> None:
         assert secret not in state
     trail = server.run("audit", "verify")
     assert trail["events"] > 3
+
+
+VERBOSE = """
+import logging, sys
+logging.basicConfig(level=1, filename="verbose.log")
+from assay.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class VerboseServer(KmsServer):
+    """The same, with all that any package has to log."""
+
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-X", "dev", "-c", VERBOSE, "kms", *words]
+
+
+def forms(secret: bytes) -> Iterator[bytes]:
+    """How bytes may be written; base64 from each of its three places, without its ends."""
+    yield from (secret, secret.hex().encode(), secret.hex().upper().encode())
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for start in range(3):
+            yield encode(b"x" * start + secret).rstrip(b"=")[4 if start else 0 : -2]
+
+
+def test_no_secret_gets_out_at_the_most_verbose_level(
+    softhsm_token: SoftHsmToken, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server = VerboseServer(
+        tmp_path, softhsm_token.environment, f"pkcs11:token={softhsm_token.label}",
+        f"sqlite:///{tmp_path / 'kms.db'}",
+    )  # fmt: skip
+    server.certificates()
+    KmsServer.run(plain := KmsServer(**vars(server)), "init")
+    access = plain.user("admin", full_access=True)
+    server.start()
+    request.addfinalizer(lambda: server.process and server.stop(signal.SIGKILL))
+    kms = server.client(access)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    mac = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
+    pair = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    secrets = {"access key": access["AWS_SECRET_ACCESS_KEY"].encode()}
+    secrets |= {"PIN": softhsm_token.environment["ASSAY_PIN"].encode(), "text": CANARY.encode()}
+    for number in range(50):
+        made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext={"t": "north"})
+        secrets[f"data key {number}"] = made["Plaintext"]
+        kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext={"t": "north"})
+    kms.encrypt(KeyId=key, Plaintext=CANARY.encode())
+    secrets["MAC"] = kms.generate_mac(KeyId=mac, Message=b"m", MacAlgorithm="HMAC_SHA_256")["Mac"]
+    kms.sign(KeyId=pair, Message=CANARY.encode(), SigningAlgorithm="ECDSA_SHA_256")
+    with pytest.raises(ClientError):
+        kms.decrypt(CiphertextBlob=CANARY.encode())
+    told = server.stop().encode() + (tmp_path / "verbose.log").read_bytes()
+    trail = b"".join(path.read_bytes() for path in tmp_path.glob("kms.db*"))
+    assert b"north" in trail
+    assert b"DEBUG" in told, "nothing was logged at this level, so nothing was searched"
+    for place, data in {"what it wrote": told, "state and trail": trail}.items():
+        for name, secret in secrets.items():
+            assert not any(form in data for form in forms(secret)), f"{name} in {place}"
+
+
+def test_a_crash_leaves_no_core_dump(server: KmsServer) -> None:
+    access = server.user("admin", full_access=True)
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    soft = resource.getrlimit(resource.RLIMIT_CORE)[0]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    kms = server.client(access)
+    kms.generate_data_key(KeyId=kms.create_key()["KeyMetadata"]["KeyId"], KeySpec="AES_256")
+    process, server.process = server.process, None
+    assert process is not None
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    process.send_signal(signal.SIGABRT)
+    status = os.waitpid(process.pid, 0)[1]
+    process.returncode = -os.WTERMSIG(status)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert (os.WTERMSIG(status), os.WCOREDUMP(status)) == (signal.SIGABRT, False)
+    assert not list(server.folder.glob("core*"))
 
 
 def test_what_was_acknowledged_survives_a_kill(server: KmsServer) -> None:

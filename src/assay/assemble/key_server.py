@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.core import Fidelity, WrongInputError
+from assay.core import Fidelity, WrongInputError, forbid_core_dumps
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -83,7 +83,10 @@ def serve_keys(  # noqa: PLR0913 - an address, a certificate, and who is told
 ) -> None:
     """Serve until a signal ends it; what has come in by then is answered.
 
+    Core dumps of the process are forbidden before it reads a PIN or a private key.
+
     Raises:
+        CoreDumpError: the kernel does not forbid them.
         KmsError: there is no state, or nobody can listen there.
         KeysError: the token cannot be opened.
         DatabaseError: the database cannot be.
@@ -97,6 +100,7 @@ def serve_keys(  # noqa: PLR0913 - an address, a certificate, and who is told
             f"expected the package {exc.name} to serve, found none; install assay[kms]"
         ) from exc
 
+    forbid_core_dumps()
     tls = server_context(certificate, private_key)
     with (
         _opened(place) as (engine, token),

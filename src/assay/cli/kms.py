@@ -92,9 +92,9 @@ def serve(  # noqa: PLR0913, PLR0917 - each is an option with a name
     def ready(address: str, found: int, fidelity: Fidelity) -> None:
         url = f"https://{f'[{address}]' if ':' in address else address}:{found}"
         if as_json:
-            print_json({"url": url, "fidelity": fidelity.value})
+            print_json({"url": url, "fidelity": fidelity.value, "core_dumps": "forbidden"})
         else:
-            out.print(f"{url}: {_realness(fidelity)}", soft_wrap=True)
+            out.print(f"{url}: {_realness(fidelity)}; core dumps are forbidden", soft_wrap=True)
 
     assemble.serve_keys(
         _place(state, token),

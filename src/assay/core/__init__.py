@@ -23,6 +23,7 @@ from assay.core.digests import is_sha256_hex, sha256_hex
 from assay.core.errors import (
     AssayError,
     CanonicalJsonError,
+    CoreDumpError,
     LockHeldError,
     SecretReferenceError,
     ToolError,
@@ -38,6 +39,7 @@ from assay.core.events import (
     SilentProgress,
 )
 from assay.core.files import atomic_file, exclusive_lock, flush_directory, write_atomically
+from assay.core.memory_dumps import CoreDumps, core_dumps, forbid_core_dumps
 from assay.core.pae import pae
 from assay.core.references import is_reference, resolve_reference
 from assay.core.results import Fidelity, Population, Result, Status, result_to_json
@@ -48,6 +50,8 @@ __all__ = [
     "AssayError",
     "CanonicalJsonError",
     "Clock",
+    "CoreDumpError",
+    "CoreDumps",
     "DataKeyClass",
     "DataKeyTable",
     "DestroyedKey",
@@ -76,8 +80,10 @@ __all__ = [
     "WrappedDataKey",
     "WrongInputError",
     "atomic_file",
+    "core_dumps",
     "exclusive_lock",
     "flush_directory",
+    "forbid_core_dumps",
     "from_canonical_json",
     "from_rfc3339",
     "is_reference",

@@ -6,6 +6,7 @@ One root, one subclass per room, leaves end in ``Error``::
     ├── CanonicalJsonError        bytes are not the one canonical form
     ├── SecretReferenceError      an ``env:`` or ``file:`` reference cannot be resolved
     ├── ToolError                 a pinned external tool is missing, wrong or failed
+    ├── CoreDumpError             the kernel did not forbid core dumps
     ├── LockHeldError             another process holds an exclusive lock
     ├── WrongInputError           what was asked for does not exist
     ├── UnavailableError          what is needed did not answer; some rooms' errors are this too
@@ -53,6 +54,10 @@ class WrongInputError(AssayError):
 
 class UnavailableError(AssayError):
     """What is needed did not answer, or is busy; nothing is wrong with what was asked."""
+
+
+class CoreDumpError(AssayError):
+    """The kernel did not forbid core dumps of this process."""
 
 
 class LockHeldError(AssayError):

@@ -8,6 +8,7 @@ Example:
     DataKey(owner='tenant-1', key_class=<DataKeyClass.ROWS: 'rows'>, version=1, key_id=...)
 """
 
+from assay.core import CoreDumps, forbid_core_dumps
 from assay.keys.data_key import DataKey, data_key_id
 from assay.keys.errors import (
     CiphertextError,
@@ -96,6 +97,7 @@ __all__ = [
     "CiphertextError",
     "ClassRotation",
     "ClassStatus",
+    "CoreDumps",
     "Custody",
     "DataKey",
     "DerivesFromKeys",
@@ -149,6 +151,7 @@ __all__ = [
     "create_signing_key",
     "data_key_id",
     "due_of_table",
+    "forbid_core_dumps",
     "initialise_token",
     "kek_version",
     "key_custody",
