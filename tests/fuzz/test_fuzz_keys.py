@@ -19,8 +19,11 @@ from assay.core import from_canonical_json
 from assay.keys import KeysError
 from assay.keys.aws_kms_uri import parse_aws_kms_uri, parse_key_arn
 from assay.keys.embedded_format import parse_keys, parse_store
+from assay.keys.embedded_slots import RecoverySlot, parse_slotted
 from assay.keys.embedded_uri import parse_embedded_uri
 from assay.keys.pkcs11_uri import parse_pkcs11_uri
+from assay.keys.recovery_shares import GivenShare, read_share, write_share
+from assay.keys.rehearsals import read_rehearsals, write_rehearsals
 from assay.keys.service_wrapping import join_service_wrapped, split_service_wrapped
 from assay.keys.wrapping import unwrap_with
 
@@ -28,6 +31,12 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 STORE = json.loads((VECTORS / "embedded-key-store.json").read_bytes())["accepted"][0]
 WRAPPED = bytes.fromhex(
     json.loads((VECTORS / "data-keys.json").read_bytes())["accepted"][0]["wrapped"]
+)
+RECOVERY = json.loads((VECTORS / "embedded-recovery.json").read_bytes())["accepted"][0]
+NOTES = (
+    b'{"format":"assay recovery rehearsals","rehearsals":[{"at":"2026-01-02T03:04:05.000006Z",'
+    b'"custodians":["ada"],"outcome":"opened","split":7}],"store":"AAAAAAAAAAAAAAAAAAAAAA==",'
+    b'"version":1}'
 )
 KEYS = b'{"kek":{"material":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","type":"aes-256"}}'
 
@@ -69,6 +78,40 @@ def fuzz_keys(data: bytes) -> None:
     assert all(len(key.material) == 32 for key in keys.values())
 
 
+def fuzz_slotted(data: bytes) -> None:
+    """A key store of version 2, before anything of it is opened."""
+    try:
+        store = parse_slotted(data)
+    except KeysError:
+        return
+    assert store.passphrase.parameters.n <= 2**18
+    assert store.recovery is None or 2 <= store.recovery.threshold <= 16
+
+
+def fuzz_share(data: bytes) -> None:
+    """A share; a file that is accepted is written and read back the same."""
+    try:
+        share = read_share(GivenShare("it", data.decode("utf-8", "surrogatepass")))
+    except (KeysError, UnicodeDecodeError):
+        return
+    assert 2 <= share.threshold <= 16
+    if share.store is None:
+        return
+    assert share.count is not None
+    assert share.custodian is not None
+    slot = RecoverySlot(share.split, share.threshold, (share.custodian,) * share.count)
+    assert write_share(share.store, slot, share.index, share.words).encode() == data
+
+
+def fuzz_rehearsals(data: bytes) -> None:
+    """Notes of rehearsals; what is accepted is written and read back the same."""
+    try:
+        found = read_rehearsals(data, bytes(16))
+    except KeysError:
+        return
+    assert write_rehearsals(bytes(16), found) == data
+
+
 def fuzz_pkcs11_uri(data: bytes) -> None:
     """A PKCS#11 URI; what is accepted is written and read back the same."""
     try:
@@ -103,6 +146,13 @@ SEEDS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
     fuzz_service_wrapped: (b"\x02\x00\x09aws-kms:a\xff", b"\x02\xff\xff"),
     fuzz_store: (STORE["file"].encode(), b"[" * 3000, b'{"n":' + b"1" * 5000 + b"}"),
     fuzz_keys: (KEYS, b'{"a":' * 3000, b'"\\ud800"', b"1e999", b"NaN"),
+    fuzz_slotted: (RECOVERY["file"].encode(), b"[" * 3000),
+    fuzz_share: (
+        RECOVERY["shares"][0].encode(),
+        RECOVERY["shares"][1].rpartition("words ")[2].encode(),
+        b"\xed\xa0\x80",
+    ),
+    fuzz_rehearsals: (NOTES, b"[" * 3000, b'{"version":1e999}'),
     fuzz_pkcs11_uri: (b"pkcs11:token=a%20b;object=k;id=%00?pin-source=file:/p&module-path=/m",),
     fuzz_aws_kms_uri: (
         b"aws-kms:arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"

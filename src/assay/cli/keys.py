@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from assay.cli import keys_recovery
 from assay.cli.keys_rotation import rewrap, rotate, status
 from assay.cli.run import AsJson, Programme
 from assay.cli.screen import KEPT, out, print_json
@@ -14,6 +15,7 @@ app = typer.Typer(help="The keys that a programme names.", no_args_is_help=True)
 app.command("status")(status)
 app.command("rewrap")(rewrap)
 app.command("rotate")(rotate)
+app.add_typer(keys_recovery.app, name="recovery")
 
 
 @app.callback()

@@ -79,9 +79,10 @@ def print_json(document: object) -> None:
     sys.stdout.flush()
 
 
-def report_error(exc: Exception, *, as_json: bool) -> int:
-    """Say what went wrong, and which exit code follows from it."""
-    code, message = _explain(exc)
+def report_error(exc: Exception, *, as_json: bool, code: int | None = None) -> int:
+    """Say what went wrong, and which exit code follows from it, or the one that is given."""
+    found, message = _explain(exc)
+    code = found if code is None else code
     if as_json:
         details: dict[str, object] = {"message": message, "type": type(exc).__name__}
         if isinstance(exc, ProgrammeError):

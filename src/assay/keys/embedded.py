@@ -31,7 +31,8 @@ from assay.keys.embedded_file import (
     read_key,
     store_facts,
 )
-from assay.keys.embedded_format import SMALLEST_N, ScryptParameters, StoredKey, open_store
+from assay.keys.embedded_format import SMALLEST_N, ScryptParameters, StoredKey
+from assay.keys.embedded_slots import open_any_store, recovery_of
 from assay.keys.embedded_uri import EmbeddedUri, parse_embedded_uri
 from assay.keys.errors import KeyServiceError, PassphraseError
 from assay.keys.service import Custody, ExportAttempt, KeyOrigin, KeyService
@@ -207,11 +208,21 @@ def _custody(path: Path, uri: str, key: StoredKey, data: bytes) -> Custody:
             _open_without(data, "open the file under an empty passphrase", ""),
             _open_without(data, "open the file under another passphrase", secrets.token_hex(16)),
         ),
-        residual_risk=(
-            "Whoever holds the file and its passphrase holds the keys, and so does all code in a "
-            "process that opened it."
-        ),
+        residual_risk=_risk(data),
         store=store_facts(path, data),
+    )
+
+
+def _risk(data: bytes) -> str:
+    slot = recovery_of(data)
+    shares = (
+        f", so do any {slot.threshold} of its {len(slot.custodians)} custodians together"
+        if slot
+        else ""
+    )
+    return (
+        f"Whoever holds the file and its passphrase holds the keys{shares}, and so does all code "
+        "in a process that opened it."
     )
 
 
@@ -238,7 +249,7 @@ def _search(data: bytes, material: bytes) -> ExportAttempt:
 
 def _open_without(data: bytes, door: str, passphrase: str) -> ExportAttempt:
     try:
-        open_store(data, passphrase)
+        open_any_store(data, passphrase)
     except PassphraseError:
         return ExportAttempt(door, refused=True, answer="PassphraseError")
     return ExportAttempt(door, refused=False, answer="it opened")

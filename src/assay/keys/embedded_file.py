@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from assay.core import exclusive_lock, write_atomically
+from assay.core import exclusive_lock, flush_directory, write_atomically
 from assay.keys.embedded_format import (
     LARGEST_FILE_BYTES,
     MATERIAL_BYTES,
@@ -22,10 +24,9 @@ from assay.keys.embedded_format import (
     SALT_BYTES,
     ScryptParameters,
     StoredKey,
-    open_store,
-    parse_store,
     seal_store,
 )
+from assay.keys.embedded_slots import add_to_slotted, is_slotted, open_any_store, passphrase_cost
 from assay.keys.errors import (
     KeyExistsError,
     KeyNotFoundError,
@@ -94,7 +95,7 @@ def pick_key(data: bytes, path: Path, name: str, key_type: str, passphrase: str)
         KeyNotFoundError: no key of that name, or one of another type.
         KeyStoreError: the store does not open, see `open_store`.
     """
-    keys = open_store(data, passphrase)
+    keys = open_any_store(data, passphrase)
     key = keys.get(name)
     if key is None:
         raise KeyNotFoundError(
@@ -133,34 +134,83 @@ def add_key(
         PassphraseError: too short for a new store, or not the one of this store.
         KeyStoreError: the store cannot be read or written.
     """
-    cost = parameters or ScryptParameters()
-    lock = path.with_name(f"{path.name}.lock")
+    with locked_store(path):
+        keys = _keys_of(path, passphrase)
+        if name in keys:
+            raise KeyExistsError(
+                f"expected no key {name} in {path}, found one; it was not overwritten"
+            )
+        keys[name] = StoredKey(key_type, os.urandom(MATERIAL_BYTES))
+        sealed = _resealed(path, keys, passphrase, parameters or ScryptParameters())
+        if len(sealed) > LARGEST_FILE_BYTES:
+            raise KeyStoreError(f"expected room for another key in {path}, found none")
+        write_atomically(path, sealed, mode=_MODE)
+
+
+@contextmanager
+def locked_store(path: Path) -> Iterator[None]:
+    """Be the only one who writes to a store, or to what lies beside it.
+
+    Raises:
+        KeyStoreError: something could not be written.
+    """
     try:
-        with exclusive_lock(lock, f"the key store {path}", wait=True):
-            keys = _keys_of(path, passphrase)
-            if name in keys:
-                raise KeyExistsError(
-                    f"expected no key {name} in {path}, found one; it was not overwritten"
-                )
-            keys[name] = StoredKey(key_type, os.urandom(MATERIAL_BYTES))
-            salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-            sealed = seal_store(keys, passphrase, cost, salt, nonce)
-            if len(sealed) > LARGEST_FILE_BYTES:
-                raise KeyStoreError(f"expected room for another key in {path}, found none")
-            write_atomically(path, sealed, mode=_MODE)
+        with exclusive_lock(
+            path.with_name(f"{path.name}.lock"), f"the key store {path}", wait=True
+        ):
+            yield
     except OSError as exc:
         raise KeyStoreError(f"expected to write the key store {path}: {exc.strerror}") from exc
 
 
+def replace_proven(path: Path, data: bytes, prove: Callable[[bytes], None]) -> None:
+    """Replace a store after what lies on the disk was read back and proven to open.
+
+    Args:
+        path: the store; the old file stays until the new one is proven, also when the process
+            or the machine dies.
+        data: the new bytes.
+        prove: is given the bytes that were read back, and raises when they are not right.
+
+    Raises:
+        KeyStoreError: it could not be written, or was too large.
+    """
+    if len(data) > LARGEST_FILE_BYTES:
+        raise KeyStoreError(f"expected a key store of at most {LARGEST_FILE_BYTES} bytes")
+    new = path.with_name(f".{path.name}.new")
+    try:
+        write_atomically(new, data, mode=_MODE)
+        prove(read_store_file(new))
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    flush_directory(path.parent)
+
+
+def _resealed(
+    path: Path, keys: dict[str, StoredKey], passphrase: str, cost: ScryptParameters
+) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    if path.exists() and is_slotted(old := read_store_file(path)):
+        return add_to_slotted(old, passphrase, keys, nonce)
+    return seal_store(keys, passphrase, cost, os.urandom(SALT_BYTES), nonce)
+
+
 def _keys_of(path: Path, passphrase: str) -> dict[str, StoredKey]:
     if path.is_symlink() or path.exists():
-        return open_store(read_store_file(path), passphrase)
+        return open_any_store(read_store_file(path), passphrase)
+    refuse_short(passphrase)
+    return {}
+
+
+def refuse_short(passphrase: str) -> None:
+    """Raise `PassphraseError` for a new passphrase that is too short."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise PassphraseError(
             f"expected a passphrase of at least {SHORTEST_PASSPHRASE} characters for a new key "
             "store, found a shorter one"
         )
-    return {}
 
 
 def store_facts(path: Path, data: bytes) -> StoreFacts:
@@ -174,12 +224,11 @@ def store_facts(path: Path, data: bytes) -> StoreFacts:
         KeyStoreFormatError: the bytes are no key store.
         KeyStoreError: the file went away.
     """
-    header = parse_store(data)
+    cost = passphrase_cost(data)
     try:
         found, directory = path.lstat(), path.parent.stat()
     except OSError as exc:
         raise KeyStoreError(f"expected to look at the key store {path}: {exc.strerror}") from exc
-    cost = header.parameters
     return StoreFacts(
         path=str(path),
         mode=f"{stat.S_IMODE(found.st_mode):04o}",

@@ -71,7 +71,9 @@ class ScryptParameters:
     p: int = 1
 
 
-class _Kdf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KdfFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the key derivation stands in a file."""
+
     name: str
     n: int
     r: int
@@ -79,7 +81,9 @@ class _Kdf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     salt: str
 
 
-class _Cipher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CipherFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the cipher stands in a file."""
+
     name: str
     nonce: str
 
@@ -87,8 +91,8 @@ class _Cipher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     version: int
-    kdf: _Kdf
-    cipher: _Cipher
+    kdf: KdfFields
+    cipher: CipherFields
     sealed: str
 
 
@@ -138,17 +142,13 @@ def seal_store(
         KeyStoreFormatError: a name, type or length that the format does not have.
         KeyStoreKdfError: parameters out of bounds.
     """
-    _refuse_cost(parameters)
-    _refuse_keys(keys)
-    plaintext = {
-        name: {"type": key.type, "material": _encode(key.material)} for name, key in keys.items()
-    }
-    cipher = AESGCM(_passphrase_key(passphrase, parameters, salt))  # step 2
+    refuse_cost(parameters)
+    cipher = AESGCM(passphrase_key(passphrase, parameters, salt))  # step 2
     header = _header(parameters, salt, nonce)  # step 3
     sealed = cipher.encrypt(  # step 4
-        nonce, to_canonical_json(plaintext), to_canonical_json(header)
+        nonce, write_keys(keys), to_canonical_json(header)
     )
-    return to_canonical_json({**header, "sealed": _encode(sealed)})  # step 5
+    return to_canonical_json({**header, "sealed": encode_base64(sealed)})  # step 5
 
 
 def parse_store(data: bytes) -> StoreHeader:
@@ -162,20 +162,16 @@ def parse_store(data: bytes) -> StoreHeader:
         raise KeyStoreFormatError(
             f"expected a key store of at most {LARGEST_FILE_BYTES} bytes, found {len(data)}"
         )
-    file = _decode_json(data, _File, "a key store")
+    file = decode_json(data, _File, "a key store")
     if file.format != FORMAT or file.version != VERSION:
         raise KeyStoreFormatError(f"expected {FORMAT!r} of version {VERSION}, found another")
-    if file.cipher.name != "AES-256-GCM":
-        raise KeyStoreFormatError("expected a key store under AES-256-GCM, found another cipher")
-    if file.kdf.name != "scrypt":
-        raise KeyStoreKdfError("expected a key store under scrypt, found another key derivation")
-    parameters = ScryptParameters(file.kdf.n, file.kdf.r, file.kdf.p)
-    _refuse_cost(parameters)
+    nonce = read_cipher(file.cipher)
+    parameters, salt = read_kdf(file.kdf)
     return StoreHeader(
         parameters,
-        _decode(file.kdf.salt, "salt", SALT_BYTES),
-        _decode(file.cipher.nonce, "nonce", NONCE_BYTES),
-        _decode(file.sealed, "sealed", None),
+        salt,
+        nonce,
+        decode_base64(file.sealed, "sealed", None),
     )
 
 
@@ -188,7 +184,7 @@ def open_store(data: bytes, passphrase: str) -> dict[str, StoredKey]:
         PassphraseError: another passphrase, or altered bytes.
     """
     header = parse_store(data)  # steps 1 to 3
-    cipher = AESGCM(_passphrase_key(passphrase, header.parameters, header.salt))  # step 4
+    cipher = AESGCM(passphrase_key(passphrase, header.parameters, header.salt))  # step 4
     try:
         plaintext = cipher.decrypt(header.nonce, header.sealed, header.associated_data())  # step 5
     except InvalidTag as exc:
@@ -205,16 +201,72 @@ def parse_keys(plaintext: bytes) -> dict[str, StoredKey]:
     Raises:
         KeyStoreFormatError: the bytes have another form.
     """
-    objects = _decode_json(plaintext, dict[str, _Object], "the keys of a key store")
+    objects = decode_json(plaintext, dict[str, _Object], "the keys of a key store")
     keys = {
-        name: StoredKey(item.type, _decode(item.material, "material", MATERIAL_BYTES))
+        name: StoredKey(item.type, decode_base64(item.material, "material", MATERIAL_BYTES))
         for name, item in objects.items()
     }
-    _refuse_keys(keys)
+    refuse_keys(keys)
     return keys
 
 
-def _passphrase_key(passphrase: str, parameters: ScryptParameters, salt: bytes) -> bytes:
+def write_keys(keys: Mapping[str, StoredKey]) -> bytes:
+    """The plaintext that a key store seals.
+
+    Raises:
+        KeyStoreFormatError: a name, type or length that the format does not have.
+    """
+    refuse_keys(keys)
+    return to_canonical_json(
+        {
+            name: {"type": key.type, "material": encode_base64(key.material)}
+            for name, key in keys.items()
+        }
+    )
+
+
+def read_cipher(fields: CipherFields) -> bytes:
+    """The nonce, when the cipher is the only one that there is.
+
+    Raises:
+        KeyStoreFormatError: another cipher, or a nonce of another form.
+    """
+    if fields.name != "AES-256-GCM":
+        raise KeyStoreFormatError("expected a key store under AES-256-GCM, found another cipher")
+    return decode_base64(fields.nonce, "nonce", NONCE_BYTES)
+
+
+def read_kdf(fields: KdfFields) -> tuple[ScryptParameters, bytes]:
+    """The cost of the key derivation, and its salt.
+
+    Raises:
+        KeyStoreKdfError: another derivation, or one out of bounds.
+        KeyStoreFormatError: a salt of another form.
+    """
+    if fields.name != "scrypt":
+        raise KeyStoreKdfError("expected a key store under scrypt, found another key derivation")
+    parameters = ScryptParameters(fields.n, fields.r, fields.p)
+    refuse_cost(parameters)
+    return parameters, decode_base64(fields.salt, "salt", SALT_BYTES)
+
+
+def kdf_fields(parameters: ScryptParameters, salt: bytes) -> dict[str, Any]:
+    """How a key derivation stands in a file."""
+    return {
+        "name": "scrypt",
+        "n": parameters.n,
+        "r": parameters.r,
+        "p": parameters.p,
+        "salt": encode_base64(salt),
+    }
+
+
+def passphrase_key(passphrase: str, parameters: ScryptParameters, salt: bytes) -> bytes:
+    """Sealing step 2: 32 bytes from the passphrase.
+
+    Raises:
+        PassphraseError: the text is no valid Unicode.
+    """
     try:
         secret = passphrase.encode("utf-8")
     except UnicodeEncodeError as exc:
@@ -222,7 +274,8 @@ def _passphrase_key(passphrase: str, parameters: ScryptParameters, salt: bytes) 
     return Scrypt(salt, 32, parameters.n, parameters.r, parameters.p).derive(secret)
 
 
-def _refuse_cost(found: ScryptParameters) -> None:
+def refuse_cost(found: ScryptParameters) -> None:
+    """Opening step 3: raise `KeyStoreKdfError` when the derivation is out of bounds."""
     power_of_two = found.n > 0 and found.n & (found.n - 1) == 0
     if (
         not (power_of_two and SMALLEST_N <= found.n <= LARGEST_N)
@@ -236,7 +289,8 @@ def _refuse_cost(found: ScryptParameters) -> None:
         )
 
 
-def _refuse_keys(keys: Mapping[str, StoredKey]) -> None:
+def refuse_keys(keys: Mapping[str, StoredKey]) -> None:
+    """Raise `KeyStoreFormatError` for names, types and lengths that the format does not have."""
     if not keys:
         raise KeyStoreFormatError("expected at least one key in a key store, found none")
     for name, key in keys.items():
@@ -256,18 +310,13 @@ def _header(parameters: ScryptParameters, salt: bytes, nonce: bytes) -> dict[str
     return {
         "format": FORMAT,
         "version": VERSION,
-        "kdf": {
-            "name": "scrypt",
-            "n": parameters.n,
-            "r": parameters.r,
-            "p": parameters.p,
-            "salt": _encode(salt),
-        },
-        "cipher": {"name": "AES-256-GCM", "nonce": _encode(nonce)},
+        "kdf": kdf_fields(parameters, salt),
+        "cipher": {"name": "AES-256-GCM", "nonce": encode_base64(nonce)},
     }
 
 
-def _decode_json(data: bytes, form: type[T], what: str) -> T:
+def decode_json(data: bytes, form: type[T], what: str) -> T:
+    """Canonical JSON of a form; raises `KeyStoreFormatError`, which quotes nothing."""
     try:
         return msgspec.convert(from_canonical_json(data), form)
     except (CanonicalJsonError, msgspec.ValidationError, ValueError, RecursionError) as exc:
@@ -278,16 +327,18 @@ def _decode_json(data: bytes, form: type[T], what: str) -> T:
         ) from None
 
 
-def _encode(data: bytes) -> str:
+def encode_base64(data: bytes) -> str:
+    """Base64 with padding (RFC 4648 section 4)."""
     return base64.b64encode(data).decode("ascii")
 
 
-def _decode(text: str, name: str, size_bytes: int | None) -> bytes:
+def decode_base64(text: str, name: str, size_bytes: int | None) -> bytes:
+    """The bytes; raises `KeyStoreFormatError` for another spelling or another length."""
     try:
         data = base64.b64decode(text.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         data = None
-    if data is None or _encode(data) != text:
+    if data is None or encode_base64(data) != text:
         raise KeyStoreFormatError(f"expected {name} in base64 (RFC 4648 section 4), found other")
     if size_bytes is not None and len(data) != size_bytes:
         raise KeyStoreFormatError(f"expected {name} of {size_bytes} bytes, found {len(data)}")

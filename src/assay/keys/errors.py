@@ -19,7 +19,21 @@
     │   ├── KeyStoreFormatError      has not the form of its specification
     │   ├── KeyStoreKdfError         names a key derivation that is too weak or too costly
     │   ├── KeyStorePermissionError  can be read by others, or is a symbolic link
-    │   └── PassphraseError          does not open under this passphrase
+    │   ├── KeyStoreAlteredError     opens, and what it seals was altered
+    │   ├── PassphraseError          does not open under this passphrase
+    │   └── RecoveryError            break-glass recovery by shares
+    │       ├── NoRecoveryError      the store has no shares
+    │       ├── RecoveryExistsError  it has shares, which would have to be revoked
+    │       ├── RehearsalFormatError the notes of rehearsals have another form
+    │       └── ShareError           shares that do not open the store
+    │           ├── ShareFormatError     no share of a key store
+    │           ├── DamagedShareError    a word is none, or the checksum is wrong
+    │           ├── DuplicateShareError  one share twice
+    │           ├── MixedSharesError     of different splits
+    │           ├── ForeignShareError    of another store
+    │           ├── RevokedShareError    of a split that was revoked
+    │           ├── TooFewSharesError    fewer than the threshold
+    │           └── SharesRefusedError   joined, they do not open it
     ├── UnwrapError            a wrapped data key does not open under this KEK and context
     ├── CiphertextError        a ciphertext does not open under a key of a token
     ├── KeyCommitmentError     a data key is not the one that its key id commits to
@@ -115,6 +129,62 @@ class KeyStorePermissionError(KeyStoreError):
 
 class PassphraseError(KeyStoreError):
     """The file does not open: the passphrase is another one, or the file was altered."""
+
+
+class KeyStoreAlteredError(KeyStoreError):
+    """The passphrase or the shares are right, and what they open was altered."""
+
+
+class RecoveryError(KeyStoreError):
+    """Break-glass recovery of an embedded key store."""
+
+
+class NoRecoveryError(RecoveryError):
+    """The store was not split, or its split was revoked."""
+
+
+class RecoveryExistsError(RecoveryError):
+    """The store has shares already; nothing was changed."""
+
+
+class RehearsalFormatError(RecoveryError):
+    """The notes of rehearsals have another form, or are of another store."""
+
+
+class ShareError(RecoveryError):
+    """The shares that were given do not open the store. No message of it holds a word."""
+
+
+class ShareFormatError(ShareError):
+    """A text or file is no share of a key store."""
+
+
+class DamagedShareError(ShareError):
+    """A share was miscopied: a word that is none, or a checksum that is wrong."""
+
+
+class DuplicateShareError(ShareError):
+    """One share was given twice."""
+
+
+class MixedSharesError(ShareError):
+    """The shares that were given are of different splits."""
+
+
+class ForeignShareError(ShareError):
+    """A share is of another store, or of a split that this store never had."""
+
+
+class RevokedShareError(ShareError):
+    """A share is of a split of this store that was revoked."""
+
+
+class TooFewSharesError(ShareError):
+    """Fewer shares than open the store."""
+
+
+class SharesRefusedError(ShareError):
+    """The shares look right, and what they give when joined does not open the store."""
 
 
 class UnwrapError(KeysError):

@@ -75,9 +75,9 @@ def test_what_is_sealed_opens_again(stored: dict[str, StoredKey], passphrase: st
 def test_every_one_byte_change_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = {"kek": StoredKey("aes-256", os.urandom(32))}
     sealed = seal_store(stored, "correct horse", CHEAP, os.urandom(16), os.urandom(12))
-    key = embedded_format._passphrase_key("correct horse", CHEAP, parse_store(sealed).salt)
+    key = embedded_format.passphrase_key("correct horse", CHEAP, parse_store(sealed).salt)
     # The derivation is not what is tested here, and would take minutes: a fixed outcome.
-    monkeypatch.setattr(embedded_format, "_passphrase_key", lambda *_: key)
+    monkeypatch.setattr(embedded_format, "passphrase_key", lambda *_: key)
     assert open_store(sealed, "correct horse") == stored
     for position in range(len(sealed)):
         altered = bytearray(sealed)
