@@ -26,7 +26,7 @@ from assay.leakage.observation import (
     MediumSearch,
     Search,
 )
-from assay.leakage.patterns import Pattern, patterns
+from assay.leakage.patterns import Pattern, byte_patterns, patterns
 from assay.leakage.search import search_file, search_files
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Pattern",
     "RandomSource",
     "Search",
+    "byte_patterns",
     "load_matcher",
     "make_canaries",
     "missing_forms",

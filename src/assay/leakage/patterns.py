@@ -63,6 +63,21 @@ def patterns(canaries: Sequence[Canary]) -> tuple[Pattern, ...]:
     return tuple(found.values())
 
 
+def byte_patterns(values: Sequence[bytes]) -> tuple[Pattern, ...]:
+    """Every spelling of byte strings that nobody could have written by chance.
+
+    Args:
+        values: each of at least 12 bytes; a pattern's canary is the index in this sequence.
+    """
+    found: dict[tuple[int, bytes], Pattern] = {}
+    for index, value in enumerate(values):
+        spelt = [("bytes", value)]
+        spelt += [each for encode in (_hex, _base64, _base32, _escapes) for each in encode(value)]
+        for transform, data in spelt:
+            found.setdefault((index, data), Pattern(index, WHOLE, transform, data))
+    return tuple(found.values())
+
+
 def _spellings(canary: Canary) -> Iterator[tuple[str, str, bytes]]:
     pieces = [(WHOLE, canary.value)]
     pieces += [(f"shard {n}", shard) for n, shard in enumerate(canary.shards, 1)]

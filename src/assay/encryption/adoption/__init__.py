@@ -36,6 +36,8 @@ from assay.encryption.adoption.errors import (
 from assay.encryption.adoption.parts import Part, all_parts, parts_in_transition, retired_parts
 from assay.encryption.adoption.plan import Plan, Stage
 from assay.encryption.adoption.pool import process_pool
+from assay.encryption.adoption.purge import Purged, purge_table
+from assay.encryption.adoption.purge_mariadb import Rewritten
 from assay.encryption.adoption.ranges import shown_keys
 from assay.encryption.adoption.rekey import RekeyReport, settled_at
 from assay.encryption.adoption.steps import (
@@ -74,7 +76,9 @@ __all__ = [
     "Part",
     "Plan",
     "PurgeError",
+    "Purged",
     "RekeyReport",
+    "Rewritten",
     "Search",
     "Searched",
     "Stage",
@@ -88,6 +92,7 @@ __all__ = [
     "nobody_is_lost",
     "parts_in_transition",
     "process_pool",
+    "purge_table",
     "retired_parts",
     "run_backfill",
     "run_contract",

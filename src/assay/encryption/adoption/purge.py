@@ -1,4 +1,4 @@
-"""Rewriting what still holds dropped columns: pages, statistics, the write-ahead log.
+"""Rewriting what still holds dropped columns or rows: pages, statistics, the write-ahead log.
 
 What is done, and needs which rights:
 
@@ -31,9 +31,9 @@ from sqlalchemy.exc import DBAPIError
 
 from assay.database.failures import said_by_driver
 from assay.encryption.adoption.errors import PurgeError
-from assay.encryption.adoption.names import run_as_it_is, table_name
+from assay.encryption.adoption.names import run_as_it_is, schema_prefix
 from assay.encryption.adoption.parts import Part
-from assay.encryption.adoption.purge_mariadb import purge_mariadb
+from assay.encryption.adoption.purge_mariadb import Rewritten, purge_mariadb
 
 _ROUNDS = 2
 _MOST_SEGMENTS = 4096
@@ -63,19 +63,37 @@ def purge(part: Part, engine: Engine, *, binary_logs: bool = False) -> Purged:
     Raises:
         PurgeError: the table itself could not be rewritten.
     """
+    dialect = engine.dialect.name
+    prefix = "" if dialect == "sqlite" else schema_prefix(part, dialect)
+    where = Rewritten(
+        prefix, str(part.table.name), "the plaintext", "The columns are dropped", binary_logs
+    )
+    return purge_table(where, engine)
+
+
+def purge_table(where: Rewritten, engine: Engine) -> Purged:
+    """Rewrite everything within reach that may still hold what was deleted from a table.
+
+    Args:
+        where: the table, and how to speak of it.
+        engine: the database.
+
+    Raises:
+        PurgeError: the table itself could not be rewritten.
+    """
     purged = Purged()
     with _autocommit(engine) as connection:
         if engine.dialect.name == "postgresql":
-            _purge_postgresql(part, connection, purged)
+            _purge_postgresql(where, connection, purged)
         elif engine.dialect.name == "mariadb":
             connection.detach()  # what is set for the session must not stay in the pool
-            _must(connection, f"ALTER TABLE {table_name(part, 'mariadb')} FORCE")
+            _must(connection, where, f"ALTER TABLE {where.in_quotes('mariadb')} FORCE")
             purged.cleaned.append("the table was rebuilt, with its indexes and large values")
-            purge_mariadb(part, connection, purged, binary_logs=binary_logs)
+            purge_mariadb(where, connection, purged)
         else:
-            _purge_sqlite(connection, purged)
+            _purge_sqlite(where, connection, purged)
     purged.remains.append(
-        "backups, snapshots and freed disk blocks from before hold the plaintext until they go"
+        f"backups, snapshots and freed disk blocks from before hold {where.what} until they go"
     )
     return purged
 
@@ -86,24 +104,22 @@ def _autocommit(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _purge_postgresql(part: Part, connection: Connection, purged: Purged) -> None:
-    _must(connection, f"VACUUM (FULL, ANALYZE) {table_name(part, 'postgresql')}")
+def _purge_postgresql(where: Rewritten, connection: Connection, purged: Purged) -> None:
+    _must(connection, where, f"VACUUM (FULL, ANALYZE) {where.in_quotes('postgresql')}")
     purged.cleaned.append("the table was rewritten, with its indexes and large values")
     try:
         if _rewrote_statistics(connection):
             purged.cleaned.append("the statistics were rewritten")
         else:
-            purged.remains.append(
-                "statistics of the dropped columns: only a superuser rewrites them"
-            )
+            purged.remains.append("older statistics of the columns: only a superuser rewrites them")
     except DBAPIError as exc:
-        purged.remains.append(f"statistics of the dropped columns: {said_by_driver(exc)}")
+        purged.remains.append(f"older statistics of the columns: {said_by_driver(exc)}")
     try:
         files = _turn_log_over(connection)
         purged.cleaned.append(f"the write-ahead log was turned over ({files} files)")
     except DBAPIError as exc:
         purged.remains.append(f"the write-ahead log of the server: {said_by_driver(exc)}")
-    purged.remains += _copies_elsewhere(connection)
+    purged.remains += _copies_elsewhere(where, connection)
 
 
 def _rewrote_statistics(connection: Connection) -> bool:
@@ -134,10 +150,10 @@ def _turn_log_over(connection: Connection) -> int:
     return files
 
 
-def _copies_elsewhere(connection: Connection) -> list[str]:
+def _copies_elsewhere(where: Rewritten, connection: Connection) -> list[str]:
     found = []
     if connection.execute(text("SHOW archive_mode")).scalar_one() != "off":
-        found.append("archived write-ahead logs from before hold the plaintext until they go")
+        found.append(f"archived write-ahead logs from before hold {where.what} until they go")
     slots = connection.execute(
         text("SELECT slot_name FROM pg_catalog.pg_replication_slots ORDER BY slot_name")
     ).scalars()
@@ -148,14 +164,14 @@ def _copies_elsewhere(connection: Connection) -> list[str]:
     return found
 
 
-def _purge_sqlite(connection: Connection, purged: Purged) -> None:
+def _purge_sqlite(where: Rewritten, connection: Connection, purged: Purged) -> None:
     connection.detach()  # the setting must not stay with a pooled connection
-    _must(connection, "PRAGMA secure_delete = ON")
-    _must(connection, "VACUUM")
+    _must(connection, where, "PRAGMA secure_delete = ON")
+    _must(connection, where, "VACUUM")
     if connection.execute(
         text("SELECT count(*) FROM sqlite_master WHERE name LIKE 'sqlite\\_stat%' ESCAPE '\\'")
     ).scalar_one():
-        _must(connection, "ANALYZE")
+        _must(connection, where, "ANALYZE")
     purged.cleaned.append("the database file was rewritten")
     busy, *_ = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()
     if busy:
@@ -164,11 +180,11 @@ def _purge_sqlite(connection: Connection, purged: Purged) -> None:
         purged.cleaned.append("the write-ahead log was emptied")
 
 
-def _must(connection: Connection, statement: str) -> None:
+def _must(connection: Connection, where: Rewritten, statement: str) -> None:
     try:
         run_as_it_is(connection, statement)
     except DBAPIError as exc:
         raise PurgeError(
-            f"expected the database to run {statement}, it said: {said_by_driver(exc)}. The "
-            "columns are dropped and their bytes are still in its files; run this step again"
+            f"expected the database to run {statement}, it said: {said_by_driver(exc)}. "
+            f"{where.deleted} and their bytes are still in its files; run this step again"
         ) from exc

@@ -1,4 +1,4 @@
-"""Rewriting what still holds dropped columns on MariaDB.
+"""Rewriting what still holds dropped columns or rows on MariaDB.
 
 | place | what is done |
 |---|---|
@@ -16,7 +16,7 @@ Sources: https://mariadb.com/kb/en/innodb-undo-log/, https://mariadb.com/kb/en/i
 https://mariadb.com/kb/en/purge-binary-logs/
 
 Example:
-    >>> purge_mariadb(part, connection, purged, binary_logs=False)   # doctest: +SKIP
+    >>> purge_mariadb(where, connection, purged)   # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
@@ -33,8 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from assay.database.errors import StorageUnreachableError
 from assay.database.failures import said_by_driver
 from assay.database.mariadb_files import flush_mariadb
-from assay.encryption.adoption.names import quoted, run_as_it_is, schema_prefix
-from assay.encryption.adoption.parts import Part
+from assay.encryption.adoption.names import quoted, run_as_it_is
 
 if TYPE_CHECKING:
     from assay.encryption.adoption.purge import Purged
@@ -56,14 +56,36 @@ _PURGED = re.compile(r"Trx id counter (\d+)\s+Purge done for trx's n:o < (\d+)")
 _BINARY_LOG_SECONDS = 20.0
 
 
-def purge_mariadb(part: Part, connection: Connection, purged: Purged, *, binary_logs: bool) -> None:
-    """Rewrite everything within reach that may hold a part's dropped columns.
+@dataclass(frozen=True)
+class Rewritten:
+    """The table from which something was deleted.
+
+    Attributes:
+        prefix: its schema in quotes and a dot, or nothing.
+        name: its name.
+        what: what must not stay anywhere, in words.
+        deleted: what was done to it, as the beginning of a sentence.
+        binary_logs: whether MariaDB's older binary logs are deleted, of the whole server.
+    """
+
+    prefix: str
+    name: str
+    what: str
+    deleted: str
+    binary_logs: bool = False
+
+    def in_quotes(self, dialect: str) -> str:
+        """The table as statements name it."""
+        return f"{self.prefix}{quoted(self.name, dialect)}"
+
+
+def purge_mariadb(where: Rewritten, connection: Connection, purged: Purged) -> None:
+    """Rewrite everything within reach that may hold what was deleted from a table.
 
     Args:
-        part: whose columns were dropped.
+        where: the table.
         connection: in autocommit mode.
         purged: gets one sentence for each thing.
-        binary_logs: whether the server's older binary logs are deleted.
     """
 
     def attempt(what: str, work: Callable[[], str]) -> None:
@@ -75,19 +97,19 @@ def purge_mariadb(part: Part, connection: Connection, purged: Purged, *, binary_
             purged.remains.append(f"{what}: {exc}")
 
     attempt("the statistics of columns", lambda: _rebuild_statistics(connection))
-    attempt("undo logs and doublewrite buffer", lambda: _fill_free_pages(part, connection))
+    attempt("undo logs and doublewrite buffer", lambda: _fill_free_pages(where, connection))
     attempt("the redo log", lambda: _begin_new_redo_log(connection))
     if _one(connection, "SELECT @@log_bin"):
-        if binary_logs:
+        if where.binary_logs:
             attempt("the binary logs", lambda: _delete_binary_logs(connection))
         else:
             purged.remains.append(
-                "the binary logs from before hold the plaintext; once replicas and backups need "
+                f"the binary logs from before hold {where.what}; once replicas and backups need "
                 "them no more, delete them (--purge-binary-logs, or PURGE BINARY LOGS)"
             )
     if connection.execute(text("SHOW SLAVE HOSTS")).first():
         purged.remains.append(
-            "replicas drop the columns as well, but their undo, redo and relay logs stay: do there "
+            "replicas do the same to the table, but their undo, redo and relay logs stay: do there "
             "what was done here, or set them up anew"
         )
 
@@ -105,7 +127,7 @@ def _rebuild_statistics(connection: Connection) -> str:
     return "the statistics of columns were rebuilt"
 
 
-def _fill_free_pages(part: Part, connection: Connection) -> str:
+def _fill_free_pages(where: Rewritten, connection: Connection) -> str:
     """Wait until no old row version is needed any more, then write over where they stood.
 
     InnoDB keeps the old values of changed rows in undo logs. It frees their pages, but overwrites
@@ -116,7 +138,7 @@ def _fill_free_pages(part: Part, connection: Connection) -> str:
     _await_purge_of_undo(connection)
     with suppress(DBAPIError):  # without the privilege it is in the binary log as well
         connection.execute(text("SET SESSION sql_log_bin = 0"))
-    table = f"{schema_prefix(part, 'mariadb')}{quoted(_FILLER, 'mariadb')}"
+    table = f"{where.prefix}{quoted(_FILLER, 'mariadb')}"
     with _set_for_a_while(connection, _SCRUB, 1), _set_for_a_while(connection, _GROWTH, 1):
         run_as_it_is(connection, f"DROP TABLE IF EXISTS {table}")
         run_as_it_is(
