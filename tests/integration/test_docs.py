@@ -124,6 +124,14 @@ def test_encryption(tmp_path, environment):
     assert "8 rows moved, 0 left" in shown
 
 
+def test_destruction(tmp_path, environment):
+    tmp_path.chmod(0o700)
+    shown = run_page("destruction.md", tmp_path, environment)
+    assert "tenant north: 1 data keys destroyed" in shown
+    assert "1 destructions with 1 keys, in 1 key tables (app-db): 1 keys stood there again" in shown
+    assert '"came_back": 0' in shown
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_code_runs(page, tmp_path, environment):
     code = "\n".join(blocks(page, "python"))

@@ -107,7 +107,7 @@ def completion() -> dict[str, Any]:
         "destruction": "d-1", "at": AT, "also": [], "destroyed_at": AT, "watch_seconds": 10,
         "readings": [{"place": "db", "kind": "keys", "found": 1, "attempted": 1,
                       "refused": {"UnknownDataKeyError": 1}, "untried": ""}],
-        "storage": [{"table": "db", "files": 1, "bytes_read": 9, "cleaned": [], "remains": [],
+        "storage": [{"table": "db", "traced": 1, "files": 1, "bytes_read": 9, "cleaned": [], "remains": [],
                      "unsearched": ""}],
         "backups_until": "",
     }  # fmt: skip

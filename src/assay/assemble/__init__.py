@@ -18,6 +18,23 @@ from assay.assemble.data_keys import (
     rotate_data_keys,
 )
 from assay.assemble.datastores import crew, open_adoption, open_store, search_storage
+from assay.assemble.destroying import CopiesRemainError, certificate_path, shred
+from assay.assemble.destruction import (
+    approve_destruction,
+    approver_line,
+    declaration_of,
+    request_destruction,
+    withdraw_destruction,
+)
+from assay.assemble.destruction_folders import (
+    DestructionFolder,
+    DestructionRefusedError,
+    Owner,
+    approvals,
+    find_folder,
+    folder_of,
+    ledger_of,
+)
 from assay.assemble.indexes import PlainColumn, measure_declared_indexes, measure_plain_column
 from assay.assemble.key_server import (
     ServicePlace,
@@ -25,6 +42,7 @@ from assay.assemble.key_server import (
     open_administration,
     serve_keys,
 )
+from assay.assemble.owners_data import ReadingUndecidedError, StillReadableError
 from assay.assemble.platform import (
     VERIFIER_KEY_NAME,
     Platform,
@@ -36,6 +54,7 @@ from assay.assemble.platform import (
     record_drills,
     run,
 )
+from assay.assemble.replay import Replayed, pending, replay_destructions
 from assay.assemble.verification import (
     CLAIM_SUFFIX,
     Verification,
@@ -43,25 +62,41 @@ from assay.assemble.verification import (
     standing_results,
     verify,
     verify_claim_files,
+    verify_destruction,
 )
 
 __all__ = [
     "CLAIM_SUFFIX",
     "VERIFIER_KEY_NAME",
     "Choice",
+    "CopiesRemainError",
     "DataKeyStatus",
+    "DestructionFolder",
+    "DestructionRefusedError",
     "FoundKeyTable",
     "KeyTable",
+    "Owner",
     "PlainColumn",
     "Platform",
+    "ReadingUndecidedError",
+    "Replayed",
     "ServicePlace",
+    "StillReadableError",
     "Verification",
+    "approvals",
+    "approve_destruction",
+    "approver_line",
     "bundle",
+    "certificate_path",
     "create_keys",
     "crew",
     "data_key_status",
+    "declaration_of",
     "drill",
+    "find_folder",
+    "folder_of",
     "initialise_key_server",
+    "ledger_of",
     "measure_declared_indexes",
     "measure_plain_column",
     "newest_finished_run",
@@ -69,14 +104,20 @@ __all__ = [
     "open_adoption",
     "open_platform",
     "open_store",
+    "pending",
     "pinned_tools",
     "record_drills",
+    "replay_destructions",
+    "request_destruction",
     "rewrap_data_keys",
     "rotate_data_keys",
     "run",
     "search_storage",
     "serve_keys",
+    "shred",
     "standing_results",
     "verify",
     "verify_claim_files",
+    "verify_destruction",
+    "withdraw_destruction",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from assay.encryption.adoption import Adoption, Crew, Options, Searched, Store
+    from assay.leakage import Pattern
 
 _SEARCHES = 3
 """How often raw files are searched while some of them vanish."""
@@ -119,20 +120,27 @@ def search_storage(
     Raises:
         StorageUnreachableError: the files cannot be read from here.
     """
-    from assay.database import storage_files
-    from assay.encryption.adoption import Searched
-    from assay.leakage import (
-        Canary,
-        CanaryKind,
-        FileState,
-        Medium,
-        load_matcher,
-        patterns,
-        search_files,
-    )
+    from assay.leakage import Canary, CanaryKind, patterns
 
     canaries = [Canary("sampled", CanaryKind.TEXT, value, (value,)) for value in values]
-    matcher = load_matcher(patterns(canaries))
+    return _search(engine, patterns(canaries), progress)
+
+
+def search_storage_for_bytes(
+    engine: Engine, values: Sequence[bytes], progress: Progress | None = None
+) -> Searched:
+    """The same for byte strings of at least 12 random bytes."""
+    from assay.leakage import byte_patterns
+
+    return _search(engine, byte_patterns(values), progress)
+
+
+def _search(engine: Engine, wanted: Sequence[Pattern], progress: Progress | None) -> Searched:
+    from assay.database import storage_files
+    from assay.encryption.adoption import Searched
+    from assay.leakage import FileState, Medium, load_matcher, search_files
+
+    matcher = load_matcher(wanted)
     for _ in range(_SEARCHES):
         medium = Medium("database files", storage_files(engine).files)
         found = search_files([medium], matcher, progress)

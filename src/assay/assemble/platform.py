@@ -100,7 +100,7 @@ def run(platform: Platform) -> RunReport:
         ClockWentBackError: the clock is behind the log.
         AssayError: the log's key or the log itself cannot be used; nothing is shown as kept.
     """
-    with _recorder(platform) as recorder:
+    with recording(platform) as recorder:
         return run_checks(platform.scope, CHECKS, platform.context, recorder)
 
 
@@ -110,7 +110,7 @@ def record_drills(platform: Platform, outcomes: Sequence[DrillOutcome]) -> None:
     Raises:
         LockHeldError, ClockWentBackError, AssayError: as `run`.
     """
-    with _recorder(platform) as recorder:
+    with recording(platform) as recorder:
         round_id = new_run_id(platform.context.clock)
         for outcome in outcomes:
             record_drill(round_id, outcome, recorder)
@@ -127,7 +127,7 @@ def bundle(platform: Platform, target: Path, *, first: int = 0) -> int:
     Returns:
         how many statements the bundle holds.
     """
-    log = _open_log(platform)
+    log = open_log(platform)
     return write_bundle(log, ArtefactStore(platform.store / "artefacts"), target, first=first)
 
 
@@ -188,17 +188,27 @@ def pinned_tools() -> tuple[tuple[PinnedTool, str], ...]:
 
 
 @contextmanager
-def _recorder(platform: Platform) -> Iterator[Recorder]:
-    """The only recorder of the programme's log for as long as the block runs."""
+def recording(platform: Platform) -> Iterator[Recorder]:
+    """The only recorder of the programme's log for as long as the block runs.
+
+    Raises:
+        LockHeldError: another one is at work.
+        AssayError: the log or its key cannot be used.
+    """
     platform.store.mkdir(mode=0o700, parents=True, exist_ok=True)
     with exclusive_lock(platform.store / "run.lock", f"the log of {platform.path.name}"):
-        log = _open_log(platform)
+        log = open_log(platform)
         artefacts = ArtefactStore(platform.store / "artefacts")
         _write_verifier_key(platform, log.verifier_key)
         yield Recorder(log, artefacts, platform.context.signer(), platform.context.clock)
 
 
-def _open_log(platform: Platform) -> FileLog:
+def open_log(platform: Platform) -> FileLog:
+    """The programme's log; made when there is none.
+
+    Raises:
+        AssayError: the log or its key cannot be used.
+    """
     programme = platform.context.programme
     return FileLog.open(platform.store / "log", programme.log.origin, platform.context.signer())
 

@@ -33,12 +33,14 @@ from assay.core import (
 )
 from assay.evidence import (
     BundleReadError,
+    Certificate,
     Place,
     ResultView,
     RunView,
     VerifiedBundle,
     VerifiedClaim,
     verify_bundle,
+    verify_certificate,
     verify_result_claim,
 )
 from assay.ledger import load_verifier_key
@@ -119,6 +121,28 @@ def verify_claim_files(path: Path, key: str) -> VerifiedClaim:
     )
     text = proof.decode("utf-8", "replace")
     return verify_result_claim(text, entry, observation, load_verifier_key(key), _judge)
+
+
+def verify_destruction(path: Path, key: str, bundle: Path | None = None) -> Certificate:
+    """Verify a certificate of a destruction, offline.
+
+    Args:
+        path: the certificate.
+        key: the log's verifier key, as text or as the path of a file that holds it.
+        bundle: a bundle of the log, which must hold both statements.
+
+    Raises:
+        EvidenceError, LedgerError: it says what the log does not.
+        BundleReadError: a file cannot be read.
+        VerifierKeyError: the key is malformed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise BundleReadError(f"expected the certificate {path}: {exc.strerror}") from exc
+    verifier_key = load_verifier_key(key)
+    whole = None if bundle is None else verify_bundle(bundle, verifier_key, _judge)
+    return verify_certificate(data, verifier_key, whole)
 
 
 def _claim_file(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from assay.cli import keys_recovery
+from assay.cli import keys_recovery, shred
 from assay.cli.keys_rotation import rewrap, rotate, status
 from assay.cli.run import AsJson, Programme
 from assay.cli.screen import KEPT, out, print_json
@@ -16,6 +16,8 @@ app.command("status")(status)
 app.command("rewrap")(rewrap)
 app.command("rotate")(rotate)
 app.add_typer(keys_recovery.app, name="recovery")
+app.add_typer(shred.app, name="shred")
+app.command("replay")(shred.replay)
 
 
 @app.callback()

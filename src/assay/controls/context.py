@@ -22,10 +22,12 @@ from assay.controls.asset import Bucket, Datastore, Key
 from assay.controls.errors import CollectError
 from assay.controls.programme import Programme
 from assay.core import Clock, Progress, SilentProgress, SystemClock, resolve_reference, tools_home
+from assay.ledger import FileLog
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from assay.database import SqlDataKeyTable
     from assay.keys import Custody, Keyring, KeyService, KeySigner
 
 
@@ -61,6 +63,7 @@ class Context:
         self._services: dict[str, KeyService] = {}
         self._engines: dict[str, Engine] = {}
         self._given_service = key_service
+        self._log: FileLog | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -174,11 +177,22 @@ class Context:
 
     def keyring(self, datastore: Datastore) -> Keyring:
         """The keyring that opens what a datastore holds."""
-        from assay.database import SqlDataKeyTable
         from assay.keys import Keyring
 
-        table = SqlDataKeyTable(self.engine(datastore.key_table or datastore.url))
-        return Keyring(self.key_service(), table, clock=self.clock)
+        return Keyring(self.key_service(), self.key_table(datastore), clock=self.clock)
+
+    def key_table(self, datastore: Datastore) -> SqlDataKeyTable:
+        """The table of the wrapped data keys of a datastore."""
+        from assay.database import SqlDataKeyTable
+
+        return SqlDataKeyTable(self.engine(datastore.key_table or datastore.url))
+
+    def log(self) -> FileLog:
+        """The programme's log, to be read; it may not be there."""
+        if self._log is None:
+            log = self.programme.log
+            self._log = FileLog(self.path(log.store) / "log", log.origin, self.signer())
+        return self._log
 
     def datastore_of(self, bucket: Bucket) -> Datastore:
         """The datastore whose key table seals a bucket's objects."""

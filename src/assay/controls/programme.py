@@ -38,6 +38,7 @@ from assay.controls.errors import CatalogueError, ProgrammeError
 from assay.controls.key_rotation import KeyRotation
 from assay.controls.yaml_source import Step, YamlSource, read_yaml
 from assay.core import is_reference
+from assay.ledger import VerifierKey, VerifierKeyError
 
 KEK_ID = "kek"
 FORMER_KEK_ID = "former-kek"
@@ -66,6 +67,31 @@ class LogDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ]
 
 
+class DestructionDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may have an owner's keys destroyed, and what follows from it elsewhere.
+
+    Attributes:
+        approvers: verifier keys of the people (`assay keys shred approver` prints one); two of
+            them approve each destruction.
+        requester_may_approve: whether who requests a destruction may be one of the two.
+        backups_kept_days: for how long backups of the key tables are kept; not known when None.
+        watch_seconds: the longest ``watch_seconds`` of any keyring of the application.
+    """
+
+    approvers: Annotated[tuple[str, ...], Meta(min_length=2)]
+    requester_may_approve: bool = False
+    backups_kept_days: Annotated[int, Meta(ge=0, le=36600)] | None = None
+    watch_seconds: Annotated[int, Meta(ge=1, le=86400)] = 10
+
+    def people(self) -> tuple[VerifierKey, ...]:
+        """The approvers' verifier keys.
+
+        Raises:
+            VerifierKeyError: one is none.
+        """
+        return tuple(VerifierKey.parse(text) for text in self.approvers)
+
+
 class OwnPromise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A promise in the company's own words, kept by controls of the catalogue.
 
@@ -92,6 +118,7 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         promises: ``all`` of the catalogue, or a list of ids and promises of one's own.
         fresh_for_hours: a proof that is older no longer counts.
         key_rotation: when data keys are due for a new version.
+        destruction: who may have an owner's keys destroyed; nobody when it is not declared.
     """
 
     organisation: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -102,6 +129,7 @@ class Programme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     fresh_for_hours: Annotated[int, Meta(ge=1, le=24 * 366)] = 24 * 7
     former_keys: tuple[Location, ...] = ()
     key_rotation: KeyRotation = KeyRotation()
+    destruction: DestructionDeclaration | None = None
 
     def in_scope(self, name: str) -> tuple[Asset, ...]:
         """All assets: those declared, the keys that the programme uses, and the file itself.
@@ -142,6 +170,7 @@ def load_programme(path: Path) -> Programme:
     _check_ids(programme, source)
     _check_links(programme, source)
     _check_secrets(programme, source)
+    _check_destruction(programme, source)
     _check_promises(programme, source, load_catalogue())
     return programme
 
@@ -239,6 +268,35 @@ def _check_secrets(programme: Programme, source: YamlSource) -> None:
                 "expected no secret in this file, found a password or PIN in a URL; "
                 "move the URL into a variable and write env:NAME here",
             )
+
+
+def _check_destruction(programme: Programme, source: YamlSource) -> None:
+    declared = programme.destruction
+    if declared is None:
+        return
+    names: set[str] = set()
+    keys: set[bytes] = set()
+    for number, text in enumerate(declared.approvers):
+        place: list[Step] = ["destruction", "approvers", number]
+        try:
+            person = VerifierKey.parse(text)
+        except VerifierKeyError as exc:
+            raise source.error(
+                place, f"{exc}; `assay keys shred approver NAME --key URI` prints the line"
+            ) from exc
+        if person.name in names or person.public_key in keys:
+            raise source.error(
+                place,
+                f"expected each person's name and key once, found {person.name} again",
+            )
+        names.add(person.name)
+        keys.add(person.public_key)
+    if len(names) < 3 and not declared.requester_may_approve:
+        raise source.error(
+            ["destruction", "approvers"],
+            "expected three people or more, found two: who requests may not approve, unless "
+            "requester_may_approve is true",
+        )
 
 
 def _check_promises(programme: Programme, source: YamlSource, catalogue: Catalogue) -> None:

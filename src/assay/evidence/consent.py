@@ -136,14 +136,7 @@ class DestructionRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     @property
     def key_ids(self) -> tuple[DestroyedKeys, ...]:
         """The keys as the order names them."""
-        return tuple(
-            DestroyedKeys(
-                table=each.table,
-                key_class=each.key_class,
-                versions={number: key.key_id for number, key in each.versions.items()},
-            )
-            for each in self.keys
-        )
+        return ids_of(self.keys)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> DestructionRequest:
@@ -166,6 +159,18 @@ class DestructionRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         if problem is not None:
             raise RequestError(f"destruction request: {problem}")
         return request
+
+
+def ids_of(keys: Sequence[RequestedKeys]) -> tuple[DestroyedKeys, ...]:
+    """Keys as an order names them."""
+    return tuple(
+        DestroyedKeys(
+            table=each.table,
+            key_class=each.key_class,
+            versions={number: key.key_id for number, key in each.versions.items()},
+        )
+        for each in keys
+    )
 
 
 class _Consent(Struct, frozen=True, forbid_unknown_fields=True):

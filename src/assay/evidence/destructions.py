@@ -102,7 +102,8 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         table: id of the datastore that the key table belongs to.
-        files: how many files were searched; none of them holds a trace.
+        traced: how many wrapped keys the same search had found there before the destruction.
+        files: how many files were searched; none of them holds a trace of these keys.
         bytes_read: how much of them.
         cleaned: what was rewritten, one sentence each.
         remains: where copies may be, one sentence each.
@@ -110,6 +111,7 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     table: Name
+    traced: Count
     files: Count
     bytes_read: Count
     cleaned: Sequence[str]
@@ -162,6 +164,6 @@ def completion_problem(done: DestructionCompleted) -> str | None:
     if not any(one.kind == "keys" and one.attempted for one in done.readings):
         return "at least one destroyed key was asked for"
     for place in done.storage:
-        if not place.files and not place.unsearched:
+        if not (place.files and place.traced) and not place.unsearched:
             return f"the files of {place.table} were searched, or it is said why not"
     return repeated_keys(done.also)

@@ -113,7 +113,15 @@ def completion(**changes):
             )
         ],
         storage=[
-            Storage(table="db", files=1, bytes_read=9, cleaned=["all"], remains=[], unsearched="")
+            Storage(
+                table="db",
+                traced=1,
+                files=1,
+                bytes_read=9,
+                cleaned=["all"],
+                remains=[],
+                unsearched="",
+            )
         ],
         backups_until="",
     )
@@ -248,6 +256,7 @@ def test_what_a_completion_cannot_say():
         },
         "at least one": {"readings": [replace(reading, kind="rows")]},
         "files of db": {"storage": [replace(completion().storage[0], files=0)]},
+        "files of db ": {"storage": [replace(completion().storage[0], traced=0)]},
         "each key once": {"also": [*completion().also, replace(completion().also[0], table="x")]},
         "expected": {"destroyed_at": "soon"},
     }  # fmt: skip

@@ -109,7 +109,7 @@ def test_every_member_of_every_predicate_counts(urn):
         DestructionCompleted: DestructionCompleted(
             *("id", AT, [DestroyedKeys("db", "rows", {"2": "1" * 32})], AT, 10),
             [Reading("db", "keys", 1, 1, {"UnknownDataKeyError": 1}, "")],
-            [Storage("db", 1, 9, ["rewritten"], ["a backup"], "")],
+            [Storage("db", 1, 1, 9, ["rewritten"], ["a backup"], "")],
             AT,
         ),
     }[PREDICATE_TYPES[urn]]

@@ -58,6 +58,7 @@ def sample_results() -> dict[tuple[str, str], Result]:
         ("sealed-rows", "app-db"): of(
             (412, 412, 0, "rows"), live, "every row of 6 sensitive tables opens under its key"
         ),
+        ("destroyed-keys", "app-db"): Result.not_applicable("no key was ever destroyed", live),
         ("sealed-objects", "uploads"): of(
             (1_204, 1_204, 0, "objects"), live, "every object opens under its owner's key"
         ),

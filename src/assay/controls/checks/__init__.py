@@ -6,6 +6,7 @@ Example:
 """
 
 from assay.controls.check import AnyCheck
+from assay.controls.checks.destroyed_keys import DestroyedKeysCheck
 from assay.controls.checks.hsts import HstsCheck
 from assay.controls.checks.key_custody import KeyCustody
 from assay.controls.checks.leak_test import LeakTest
@@ -24,6 +25,7 @@ _ALL: tuple[AnyCheck, ...] = (
     SealedObjects(),
     SastBandit(),
     UniformCoverage(),
+    DestroyedKeysCheck(),
 )
 
 CHECKS = {check.id: check for check in _ALL}

@@ -19,11 +19,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 from assay.controls.asset import Application, Bucket, Datastore
 from assay.controls.context import Context
+from assay.controls.twins.keys import TwinSigner
 from assay.controls.twins.programme import twin_programme
 from assay.database import SqlDataKeyTable, open_engine
 from assay.encryption import seal_object
 from assay.encryption.sqlalchemy import Equality, Sealed, bind, casefold, sealed
 from assay.keys import Keyring, MemoryKeyService
+from assay.ledger import FileLog
 
 PEOPLE = {
     "north": ("ada@twin.example", "Ada writes about engines"),
@@ -51,6 +53,13 @@ class TwinContext(Context):
         programme = twin_programme(datastore, *buckets, application)
         super().__init__(directory, programme, environment={}, key_service=MemoryKeyService())
         self._objects = objects
+        self.signer_of_log = TwinSigner()
+
+    def log(self) -> FileLog:
+        """The twin's log, signed by a key in memory."""
+        declared = self.programme.log
+        folder = self.path(declared.store) / "log"
+        return FileLog(folder, declared.origin, self.signer_of_log)
 
     def load(self, name: str) -> object:
         """One of the objects that the twin was given."""
@@ -69,7 +78,7 @@ class Company:
         folder: where all of it lies.
     """
 
-    context: Context
+    context: TwinContext
     datastore: Datastore
     bucket: Bucket
     application: Application

@@ -11,6 +11,8 @@ import json
 import os
 from dataclasses import replace
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from assay.core import Fidelity
 from assay.keys import (
     Custody,
@@ -20,6 +22,21 @@ from assay.keys import (
     KmsFacts,
     MemoryKeyService,
 )
+
+
+class TwinSigner:
+    """An Ed25519 key in memory that signs a twin's log, or stands for a person."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+
+    def public_key(self) -> bytes:
+        """The public key: 32 bytes."""
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature: 64 bytes."""
+        return self._key.sign(message)
 
 
 class DooredKeyService(MemoryKeyService):

@@ -44,7 +44,12 @@ from assay.encryption.sqlalchemy.errors import (
     UnsealedPickleError,
     UnsealedWriteError,
 )
-from assay.encryption.sqlalchemy.inspection import SealedTable, open_row, sealed_tables
+from assay.encryption.sqlalchemy.inspection import (
+    SealedTable,
+    open_row,
+    owner_of_row,
+    sealed_tables,
+)
 from assay.encryption.sqlalchemy.matching import matching
 from assay.encryption.sqlalchemy.moving import move_to_owner
 from assay.encryption.sqlalchemy.planning import measure_models
@@ -87,6 +92,7 @@ __all__ = [
     "measure_models",
     "move_to_owner",
     "open_row",
+    "owner_of_row",
     "sealed",
     "sealed_tables",
 ]

@@ -19,6 +19,7 @@ from sqlalchemy.orm import registry
 from assay.encryption.concealment import concealed
 from assay.encryption.envelope import EnvelopeOpener
 from assay.encryption.errors import RowIdError
+from assay.encryption.owner_keys import owner_text
 from assay.encryption.row_address import DEFAULT_GROUP
 from assay.encryption.sqlalchemy.errors import DeclarationError
 from assay.encryption.sqlalchemy.hierarchies import spellings
@@ -115,6 +116,21 @@ def _joined(first: SealedTable, other: SealedTable) -> SealedTable:
         only_for={**first.only_for, **other.only_for},
         plaintext_columns=first.plaintext_columns | other.plaintext_columns,
     )
+
+
+def owner_of_row(model: type, row: Mapping[str, Any]) -> str | None:
+    """Whose a row is that was read as columns; None when it has no owner.
+
+    Args:
+        model: the sealed model.
+        row: column to value, at least the owner's.
+    """
+    sealed: SealedModel = model.__sealed__  # type: ignore[attr-defined]  # a sealed model has it
+    column: Any = inspect(model).columns[sealed.owner]
+    try:
+        return owner_text(_typed(column, row.get(column.name)))
+    except RowIdError:
+        return None
 
 
 @concealed
