@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 from assay.core import Fidelity, Population, Result, sha256_hex, to_canonical_json
 from assay.evidence import (
     BundleHeader,
+    DestructionRequest,
     Envelope,
     EvidenceError,
     ObservationMismatchError,
+    SignedConsent,
     Statement,
+    consent_role,
     open_envelope,
     verify_bundle,
+    verify_certificate,
     verify_claim,
 )
 from assay.evidence.observation import require_observation
@@ -43,6 +47,11 @@ FINISHED = {
     "predicateType": "urn:assay:run-finished:v1",
     "predicate": {"run": "r", "at": "9999-12-31T23:59:59.999999Z", "recorded": 0},
 }
+
+DESTRUCTION = json.loads((VECTORS / "destruction.json").read_text("utf-8"))
+DESTRUCTION_KEY = VerifierKey.parse(DESTRUCTION["key"])
+_CERTIFICATE = DESTRUCTION["accepted"][0]["certificate"]
+DESTRUCTION_FILES = (to_canonical_json(_CERTIFICATE), to_canonical_json(_CERTIFICATE["request"]))
 
 pieces = st.sampled_from(
     [
@@ -72,6 +81,14 @@ def fuzz(data: bytes) -> None:
         open_envelope(data, KEY)
     with suppress(EvidenceError):
         assert BundleHeader.from_bytes(data).to_bytes() == data
+    with suppress(EvidenceError):
+        request = DestructionRequest.from_bytes(data)
+        assert request.to_bytes() == data
+    with suppress(EvidenceError):
+        said = SignedConsent(person=str(KEY), envelope=data.decode("utf-8", "replace"))
+        consent_role(said, "d-1", "example.com/log", "0" * 64)
+    with suppress(EvidenceError, LedgerError):
+        verify_certificate(data, DESTRUCTION_KEY)
     with suppress(EvidenceError, LedgerError):
         verify_claim(data.decode("utf-8", "surrogateescape"), data, KEY)
     with tempfile.NamedTemporaryFile() as file:
@@ -97,6 +114,8 @@ json_values = st.recursive(
 @example(HEADER)
 @example(HEADER.replace(b"4}", b"9007199254740991}"))
 @example(BUNDLE)
+@example(DESTRUCTION_FILES[0])
+@example(DESTRUCTION_FILES[1])
 def test_any_bytes_give_a_value_or_a_named_error(data):
     fuzz(data)
 
@@ -104,7 +123,9 @@ def test_any_bytes_give_a_value_or_a_named_error(data):
 @given(st.data())
 def test_changed_documents(data):
     """Near misses find more than noise does."""
-    good = data.draw(st.sampled_from([ENVELOPE, HEADER, to_canonical_json(FINISHED), BUNDLE]))
+    good = data.draw(
+        st.sampled_from([ENVELOPE, HEADER, to_canonical_json(FINISHED), BUNDLE, *DESTRUCTION_FILES])
+    )
     at = data.draw(st.integers(0, len(good) - 1))
     put = data.draw(pieces | st.binary(max_size=3))
     fuzz(good[:at] + put + good[at + data.draw(st.integers(0, 3)) :])

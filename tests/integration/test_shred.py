@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,15 +22,14 @@ from tests.integration.shred_company import (
 )
 
 from assay import assemble
-from assay.assemble import destroying
 from assay.assemble.owners_data import ReadingUndecidedError, StillReadableError, _refusal
 from assay.cli import main
 from assay.controls import load_programme
 from assay.core import DataKeyClass, OwnerDestroyedError, SilentProgress, SteppedClock
-from assay.database import KEY_TABLE_NAME, SqlDataKeyTable, open_engine, raw_rows
+from assay.database import KEY_TABLE_NAME, open_engine, raw_rows
 from assay.encryption import WrongKeyError
 from assay.evidence import read_ledger
-from assay.keys import KeyServiceError
+from assay.keys import KeyServiceError, UnknownDataKeyError
 
 ROWS = DataKeyClass.ROWS
 
@@ -485,21 +485,65 @@ def test_what_was_begun_and_not_finished_is_seen_everywhere(company, capsys, mon
 # --- what must stop it ---------------------------------------------------------------------
 
 
-def test_what_can_still_be_read_is_not_destroyed(company, capsys, monkeypatch):
-    """As if a key table lost the deletion."""
+def test_what_can_still_be_read_is_not_destroyed(company):
+    """Somebody restores the key table while it is being destroyed."""
     company.approved()
-    with monkeypatch.context() as patch:
-        patch.setattr(SqlDataKeyTable, "destroyed_among", lambda *_: frozenset())
-        patch.setattr(destroying, "refused_readings", _still_reads)
-        assert company.shred() == 1
-    assert "NOT COMPLETE" in capsys.readouterr().out
+    engine = company.engine("app")
+    with engine.connect() as connection:
+        saved = connection.exec_driver_sql(f"SELECT * FROM {KEY_TABLE_NAME}").all()  # noqa: S608
+
+    def restore():
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM assay_destroyed_keys")
+            connection.exec_driver_sql(f"DELETE FROM {KEY_TABLE_NAME}")  # noqa: S608
+            marks = ", ".join("?" * len(saved[0]))
+            statement = f"INSERT INTO {KEY_TABLE_NAME} VALUES ({marks})"  # noqa: S608
+            connection.exec_driver_sql(statement, [tuple(row) for row in saved])
+
+    with pytest.raises(StillReadableError):
+        shred_with(company, _At("trying to read", restore))
+    assert company.rows() == 3
     with assemble.open_platform(Path(company.config)) as platform:
         assert read_ledger(platform.context.log()).unfinished
     assert company.shred() == 0
+    with pytest.raises(WrongKeyError):
+        company.rows()
 
 
-def _still_reads(*_):
-    raise StillReadableError("expected a refusal, found something that opened")
+def test_writers_meanwhile_make_no_key_that_stays(company):
+    company.approved()
+    stop, ends = threading.Event(), []
+
+    def write(number):
+        keyring = company.keyring(cache_ttl_seconds=0)
+        try:
+            while not stop.is_set():
+                keyring.current("north", ROWS)
+                if number % 2:
+                    keyring.rotate("north", ROWS)
+        except (OwnerDestroyedError, UnknownDataKeyError) as exc:
+            ends.append(exc)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+
+    def begin():
+        for thread in threads:
+            thread.start()
+
+    try:
+        certificate = shred_with(company, _At("destroying the keys", begin))
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+    assert len(ends) == 4, "every writer was refused"
+    assert key_ids(company, "north") == set()
+    assert not any(key.owner == "north" for key in company.table().each())
+    said = {
+        k for each in (*certificate.ordered.keys, *certificate.completed.also) for k in each.ids
+    }
+    assert {key.key_id.hex() for key in company.table().destroyed()} == said
 
 
 def test_only_a_missing_key_is_a_refusal():

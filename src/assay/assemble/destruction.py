@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 
 
 EXPIRES_AFTER = timedelta(days=7)
+_MOST_KEYS = 800
+"""More would not fit into one statement of the log."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +328,12 @@ def _keys_of(platform: Platform, owner: str) -> tuple[RequestedKeys, ...]:
                 }
                 one = RequestedKeys(table=place.id, key_class=key_class.value, versions=versions)
                 found.append(one)
+    count = sum(len(each.versions) for each in found)
+    if count > _MOST_KEYS:
+        raise DestructionRefusedError(
+            f"expected at most {_MOST_KEYS} keys of one owner, which one statement can name, found "
+            f"{count}"
+        )
     if found:
         return tuple(found)
     digest = owner_digest(owner)

@@ -60,6 +60,25 @@ failures = st.builds(
     st.sampled_from(Fidelity),
     st.lists(text),
 )
+counts, texts = st.integers(0, 2**53 - 1), st.lists(text, max_size=3)
+destroyed_keys = st.lists(
+    st.tuples(ids, st.sampled_from(["rows", "indexes", "objects", "files"]), st.integers(1, 99)),
+    unique_by=lambda one: one[:2],
+    max_size=4,
+).map(
+    lambda places: [
+        DestroyedKeys(table, kind, {str(version): f"{number:032x}"})
+        for number, (table, kind, version) in enumerate(places)
+    ]
+)
+ASKED = Reading("db", "keys", 1, 1, {"UnknownDataKeyError": 1}, "")
+readings = st.builds(
+    lambda place, kind, tried, more: Reading(
+        place, kind, tried + more, tried, {"Error": tried} if tried else {}, "why" if more else ""
+    ),
+    *(ids, st.sampled_from(["keys", "sealing", "rows", "objects"])),
+    *(st.integers(0, 9), st.integers(0, 9)),
+)
 predicates = st.one_of(
     st.builds(RunStarted, ids, moments, ids, digests, plans),
     st.builds(ResultRecorded, ids, moments, ids, versions, ids, ids, digests, failures),
@@ -68,6 +87,19 @@ predicates = st.one_of(
         DrillRecorded,
         *(ids, moments, ids, versions, ids),
         *(st.just(True), st.just(Status.PASS), st.just(Status.FAIL), text),
+    ),
+    st.builds(
+        DestructionOrdered,
+        *(ids, moments, ids, st.sampled_from(["subject", "tenant"]), digests, ids, digests),
+        st.lists(st.builds(SignedConsent, ids, ids), min_size=3, max_size=4),
+        destroyed_keys.filter(bool),
+    ),
+    st.builds(
+        DestructionCompleted,
+        *(ids, moments, destroyed_keys, moments, counts),
+        st.lists(readings, max_size=3).map(lambda more: [ASKED, *more]),
+        st.lists(st.builds(Storage, ids, counts, counts, counts, texts, texts, ids), min_size=1),
+        st.one_of(st.just(""), moments),
     ),
 )
 
