@@ -180,6 +180,8 @@ def test_it_waits_until_two_people_approved(company, capsys):
     assert "Approved by ada" in capsys.readouterr().out
     assert company.run("keys", "shred", "status") == 3
     assert key_ids(company, "north") == before
+    with pytest.raises(assemble.DestructionRefusedError, match="2 different people"):
+        shred_with(company, SilentProgress())
     assert company.approve(made, "linus") == 2
     assert "somebody else than linus" in capsys.readouterr().err
     assert company.approve(made, "grace", owner="North") == 2
@@ -338,10 +340,19 @@ class _At(SilentProgress):
             self.work()
 
 
-def shred_with(company, progress):
+def shred_with(company, progress, **options):
     with assemble.open_platform(Path(company.config), progress=progress) as platform:
         folder = assemble.folder_of(platform, assemble.Owner("tenant", "north"))
-        return assemble.shred(platform, folder)
+        return assemble.shred(platform, folder, **options)
+
+
+def test_it_waits_as_long_as_any_process_may_take(company):
+    config = Path(company.config)
+    config.write_text(config.read_text().replace("watch_seconds: 1", "watch_seconds: 7"))
+    company.approved()
+    waited = []
+    assert shred_with(company, SilentProgress(), sleep=waited.append).completed.watch_seconds == 7
+    assert sum(waited) == 7
 
 
 def test_a_key_that_is_made_after_the_order_goes_as_well(company, capsys):

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from assay.assemble import DestructionFolder, Owner, Platform
     from assay.evidence import Certificate, DestructionLedger, DestructionRequest
 
-app = typer.Typer(
-    help="Destroy every data key of a tenant or data subject.", invoke_without_command=True
-)
+app = typer.Typer(invoke_without_command=True)
 
 Subject = Annotated[
     str | None, typer.Option("--subject", help="The data subject.", metavar="OWNER")
