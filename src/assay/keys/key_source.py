@@ -81,6 +81,7 @@ class KeySource:
         self._settling = settling
         self._rotation = rotation
         self._lock = threading.Lock()
+        self._storing = threading.Lock()
         self._meters: dict[bytes, UseMeter] = {}
         # What is written under: for the limits of use, which are looked at when uses are stored.
         self._written_under: dict[bytes, WrappedDataKey] = {}
@@ -213,6 +214,10 @@ class KeySource:
         Raises:
             DatabaseError: it could not be stored, and will be the next time.
         """
+        with self._storing:  # a meter is read by one thread at a time
+            return self._store_uses(kept)
+
+    def _store_uses(self, kept: Collection[bytes]) -> bool:
         with self._lock:
             meters = dict(self._meters)
         taken = {key_id: meter.take() for key_id, meter in meters.items()}
@@ -245,6 +250,7 @@ class KeySource:
     def begin_afresh(self) -> None:
         """After a fork: nobody holds the lock, and what was counted is the parent's to store."""
         self._lock = threading.Lock()
+        self._storing = threading.Lock()
         for meter in self._meters.values():
             meter.take()
             meter.end_runs()

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -425,6 +425,30 @@ def test_uses_that_could_not_be_stored_are_stored_later(
     keyring.tend()
     keyring.tend()
     assert table.uses() == {key.key_id: KeyUses(5, 2)}
+
+
+def test_two_who_store_uses_at_the_same_time_count_each_once(service: AbsentService) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class SlowTable(MemoryDataKeyTable):
+        def add_uses(self, uses: Mapping[bytes, KeyUses]) -> None:
+            begun.set()
+            assert go_on.wait(20)
+            super().add_uses(uses)
+
+    table = SlowTable()
+    keyring = Keyring(service, table)
+    used = keyring.current("a", ROWS)
+    keyring.current("b", ROWS)
+    used.uses.count()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(keyring.close)
+        assert begun.wait(20)
+        second = pool.submit(keyring.close)
+        wait([second], timeout=0.2)  # it has to wait, and ends here when it does not
+        go_on.set()
+        assert (first.result(), second.result()) == (None, None)
+    assert table.uses() == {used.key_id: KeyUses(1, 1)}
 
 
 def test_uses_are_counted_over_the_life_of_several_objects(
