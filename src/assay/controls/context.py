@@ -179,7 +179,8 @@ class Context:
         """The keyring that opens what a datastore holds."""
         from assay.keys import Keyring
 
-        return Keyring(self.key_service(), self.key_table(datastore), clock=self.clock)
+        table, rotation = self.key_table(datastore), self.programme.key_rotation.policy()
+        return Keyring(self.key_service(), table, clock=self.clock, rotation=rotation)
 
     def key_table(self, datastore: Datastore) -> SqlDataKeyTable:
         """The table of the wrapped data keys of a datastore."""
