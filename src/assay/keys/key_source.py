@@ -217,7 +217,7 @@ class KeySource:
         with self._storing:  # a meter is read by one thread at a time
             return self._store_uses(kept)
 
-    def _store_uses(self, kept: Collection[bytes]) -> bool:
+    def _store_uses(self, kept: Collection[bytes]) -> tuple[bool, frozenset[bytes]]:
         with self._lock:
             meters = dict(self._meters)
         taken = {key_id: meter.take() for key_id, meter in meters.items()}

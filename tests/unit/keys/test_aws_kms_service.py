@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from tests.kms_front import refused as refusal
 from tests.nonce_record import in_child
 
 from assay.core import DataKeyClass, Fidelity
@@ -25,10 +26,12 @@ from assay.keys import (
     KeyUriError,
     MemoryDataKeyTable,
     MemoryKeyService,
+    RewrapReport,
     UnwrapError,
     create_key,
     key_custody,
     open_key_service,
+    rewrap_keys,
 )
 from assay.keys.aws_kms import AwsKms
 from assay.keys.aws_kms_service import AwsKmsKeyService, AwsKmsProvider
@@ -368,3 +371,37 @@ def test_a_client_of_aws_opens_what_it_wrapped(kms: Any) -> None:
         CiphertextBlob=split_service_wrapped(wrapped).ciphertext, EncryptionContext=CONTEXT
     )
     assert opened["Plaintext"] == data_key
+
+
+def test_a_table_of_data_keys_moves_inside_the_service(kms: Any) -> None:
+    kms.create()
+    old_service, table = kms.service(), MemoryDataKeyTable()
+    keyring = Keyring(old_service, table)
+    made = {keyring.current(owner, DataKeyClass.ROWS).material for owner in "abc"}
+    keyring.close()
+    second = kms.client.create_key(KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["Arn"]
+    service = kms.service(second)
+    before = kms.front.calls.copy()
+    assert rewrap_keys(table, service) == RewrapReport(done=3)
+    asked = kms.front.calls - before
+    assert asked == {"ReEncrypt": 3, "Decrypt": 3}  # each new form is opened, and no old one
+    assert {row.kek for row in table.each()} == {service.uri}
+    assert {service.unwrap(row.wrapped, row.context) for row in table.each()} == made
+    assert rewrap_keys(table, service, every=True) == RewrapReport(done=3)
+
+
+def test_a_table_of_data_keys_under_a_key_that_is_disabled_stays_as_it_is(kms: Any) -> None:
+    kms.create()
+    table = MemoryDataKeyTable()
+    keyring = Keyring(kms.service(), table)
+    keyring.current("person", DataKeyClass.ROWS)
+    keyring.close()
+    before = list(table.each())
+    second = kms.client.create_key(KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["Arn"]
+    service = kms.service(second)
+    kms.front.faults.append(refusal("DisabledException"))
+    report = rewrap_keys(table, service)
+    assert (report.done, report.left, sum(report.refused.values())) == (0, 0, 1)
+    assert "enable the key" in next(iter(report.refused))
+    assert "person" not in repr(report)
+    assert list(table.each()) == before
