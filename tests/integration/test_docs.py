@@ -124,6 +124,13 @@ def test_encryption(tmp_path, environment):
     assert "8 rows moved, 0 left" in shown
 
 
+def test_keys(tmp_path, environment):
+    shown = run_page("keys.md", tmp_path, environment)
+    assert "nothing is due" in shown
+    assert "new versions: 1 rows" in shown
+    assert "2 data keys wrapped anew" in shown
+
+
 def test_destruction(tmp_path, environment):
     tmp_path.chmod(0o700)
     shown = run_page("destruction.md", tmp_path, environment)
