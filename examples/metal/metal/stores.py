@@ -20,10 +20,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from assay.core import DataKeyClass
 from assay.database import SqlDataKeyTable, open_engine
 from assay.encryption.sqlalchemy import bind
-from assay.keys import Keyring, KeyService, open_key_service
+from assay.keys import Keyring, KeyService, RotationPolicy, open_key_service
 from metal.errors import SettingsError
 from metal.models import Base
 from metal.settings import Settings
+
+_OUTAGE_SECONDS = 900.0
+"""How long tenants whose keys are kept go on when the key service does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,13 @@ def open_stores(
         same = settings.key_database_url == settings.database_url
         key_engine = engine if same else _engine(settings.key_database_url, opened)
         Base.metadata.create_all(engine)
-        keyring = Keyring(key_service, SqlDataKeyTable(key_engine))
+        keyring = Keyring(
+            key_service,
+            SqlDataKeyTable(key_engine),
+            outage_seconds=_OUTAGE_SECONDS,
+            rotation=RotationPolicy(),
+        )
+        opened.callback(keyring.close)
         sessions = sessionmaker(engine, expire_on_commit=False)
         bind(sessions, keyring)
         yield Stores(sessions, keyring, settings.bucket, settings.incoming)
