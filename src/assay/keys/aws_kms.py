@@ -24,8 +24,7 @@ Least privileges, as an IAM policy; leave out the statements for what is not don
        "Action": ["kms:CreateKey", "kms:TagResource", "kms:CreateAlias", "kms:DescribeKey",
                   "kms:ScheduleKeyDeletion"]}]}
 
-Source: AWS KMS API reference 2014-11-01; "Permissions for AWS KMS actions"; "Error retries and
-exponential backoff in AWS" (full jitter).
+Source: AWS KMS API reference 2014-11-01; "Permissions for AWS KMS actions".
 
 Example:
     >>> kms = AwsKms(parse_aws_kms_uri("aws-kms:alias/kek"), Path("."))     # doctest: +SKIP
@@ -48,15 +47,15 @@ try:
     import botocore.exceptions as botocore_errors
     from botocore import xform_name
     from botocore.config import Config
-    from tenacity import Retrying, retry_if_exception_type, stop_before_delay
-    from tenacity.wait import wait_random_exponential
+
+    from assay.keys.attempts import ANSWER_SHARE, CONNECT_SHARE, TryAgainError, within_deadline
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         f"expected the package {exc.name} for keys in AWS KMS, found none; install assay[aws]",
         name=exc.name,
     ) from exc
 
-from assay.keys.aws_kms_uri import AwsKmsUri, is_safe_endpoint
+from assay.keys.aws_kms_uri import AwsKmsUri
 from assay.keys.errors import (
     KeyAccessError,
     KeyDisabledError,
@@ -66,15 +65,9 @@ from assay.keys.errors import (
     KeyServiceError,
     KeyServiceUnavailableError,
 )
+from assay.keys.uri_options import is_safe_endpoint
 from assay.keys.wrapping import does_not_open
 
-# Shares of the deadline. An attempt takes at most the first two together, and none begins that
-# could not end within the deadline.
-_CONNECT_SHARE = 0.1
-_ANSWER_SHARE = 0.3
-_BEGIN_SHARE = 1 - _CONNECT_SHARE - _ANSWER_SHARE
-_SHORTEST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 1.0
 _CONNECTIONS = 50
 _NOT_IMPLEMENTED = 501
 
@@ -161,14 +154,6 @@ class Refusal:
         return self.code in _NOT_ALLOWED | _CREDENTIALS_REFUSED
 
 
-class _TryAgainError(Exception):
-    """An attempt that failed in a way in which the next one may not."""
-
-    def __init__(self, answer: str) -> None:
-        super().__init__(answer)
-        self.answer = answer
-
-
 class AwsKms:
     """A connection to AWS KMS in one Region. Safe to share between threads, and over a fork.
 
@@ -245,18 +230,13 @@ class AwsKms:
             KeyServiceUnavailableError: no answer within the deadline.
             KeyServiceError: the connection cannot be made, or the answer is not understood.
         """
-        retrying = Retrying(
-            retry=retry_if_exception_type(_TryAgainError),
-            stop=stop_before_delay(_BEGIN_SHARE * self._uri.deadline_seconds),
-            wait=wait_random_exponential(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS),
-            reraise=True,
-        )
+        seconds = self._uri.deadline_seconds
         try:
-            return retrying(self._attempt, operation, key, parameters, repeatable)
-        except _TryAgainError as exc:
+            return within_deadline(seconds, self._attempt, operation, key, parameters, repeatable)
+        except TryAgainError as exc:
             raise KeyServiceUnavailableError(
                 f"expected AWS KMS at {self.endpoint} to answer {_actions(operation)} for {key} "
-                f"within the deadline of {self._uri.deadline_seconds} s, found {exc.answer} to "
+                f"within the deadline of {seconds} s, found {exc.answer} to "
                 "the last attempt; try again later"
             ) from exc.__cause__
 
@@ -271,12 +251,12 @@ class AwsKms:
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             in_trouble = code in _IN_TROUBLE or (status >= 500 and status != _NOT_IMPLEMENTED)
             if code in _TOO_BUSY or (repeatable and in_trouble):
-                raise _TryAgainError(code or str(status)) from exc
+                raise TryAgainError(code or str(status)) from exc
             return Refusal(code, exc)
         except _CONNECTION_BROKE as exc:
             if not repeatable and not isinstance(exc, _NO_CONNECTION):
                 raise _broken(operation, key, exc) from exc
-            raise _TryAgainError(type(exc).__name__) from exc
+            raise TryAgainError(type(exc).__name__) from exc
         except _NO_CREDENTIALS as exc:
             raise KeyAccessError(
                 "expected boto3 to find credentials for AWS KMS, found none that are complete: "
@@ -286,7 +266,7 @@ class AwsKms:
             if _ended_in_tls(exc):
                 if not repeatable:
                     raise _broken(operation, key, exc) from exc
-                raise _TryAgainError("an end of the connection") from exc
+                raise TryAgainError("an end of the connection") from exc
             raise KeyServiceError(
                 f"expected a certificate of {self.endpoint} that is trusted and valid, found "
                 "another; name the file of its CA (ca=) when it is one of your own"
@@ -309,8 +289,8 @@ class AwsKms:
     def _connect(self) -> Any:
         deadline = self._uri.deadline_seconds
         config = Config(
-            connect_timeout=_CONNECT_SHARE * deadline,
-            read_timeout=_ANSWER_SHARE * deadline,
+            connect_timeout=CONNECT_SHARE * deadline,
+            read_timeout=ANSWER_SHARE * deadline,
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=_CONNECTIONS,
         )

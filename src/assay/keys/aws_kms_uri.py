@@ -34,11 +34,14 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from assay.keys.errors import KeyUriError
-from assay.keys.uri_options import read_options
+from assay.keys.uri_options import (
+    DEFAULT_DEADLINE_SECONDS,
+    is_safe_endpoint,
+    read_deadline,
+    read_options,
+)
 
 SCHEME = "aws-kms"
-DEFAULT_DEADLINE_SECONDS = 10
-LONGEST_DEADLINE_SECONDS = 300
 
 _OPTIONS = ("region", "endpoint", "ca", "profile", "deadline")
 _REGION = r"[a-z]{2,4}(?:-[a-z]{2,20}){1,3}-[0-9]{1,2}"
@@ -49,9 +52,6 @@ _ARN = re.compile(
 )
 _NAME = re.compile(rf"{_ID}|{_ALIAS}")
 _SECRET = re.compile(r"key|secret|token|password|passphrase|credential", re.IGNORECASE)
-_HOST = r"\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-_ENDPOINT = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?/?")
-_LOOPBACK = re.compile(r"localhost|\[::1\]|127(?:\.[0-9]{1,3}){3}", re.IGNORECASE)
 _SAFE = "/:@!$'()*+,;=~"
 
 
@@ -153,14 +153,6 @@ def parse_key_arn(text: str) -> KeyArn | None:
     return KeyArn(found[1], found[2], found[3], found[4])
 
 
-def is_safe_endpoint(address: str) -> bool:
-    """Whether an address is ``https://HOST[:PORT]``, or ``http://`` on this machine."""
-    found = _ENDPOINT.fullmatch(address)
-    if found is None or (found[3] is not None and not 1 <= int(found[3]) <= 65535):
-        return False
-    return found[1] == "https" or _LOOPBACK.fullmatch(found[2]) is not None
-
-
 def parse_aws_kms_uri(uri: str) -> AwsKmsUri:
     """Read a URI.
 
@@ -179,7 +171,7 @@ def parse_aws_kms_uri(uri: str) -> AwsKmsUri:
         options.get("endpoint"),
         options.get("ca"),
         options.get("profile"),
-        _deadline(options.get("deadline")),
+        read_deadline(options.get("deadline"), SCHEME),
     )
     _refuse_unsafe(parsed)
     return parsed
@@ -233,18 +225,6 @@ def _in_partition(region: str, partition: str) -> bool:
     if region.startswith("us-gov-"):
         return partition == "aws-us-gov"
     return partition == "aws"
-
-
-def _deadline(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_DEADLINE_SECONDS
-    seconds = int(text) if re.fullmatch(r"[1-9][0-9]{0,2}", text) else 0
-    if not 1 <= seconds <= LONGEST_DEADLINE_SECONDS:
-        raise KeyUriError(
-            f"expected deadline= in whole seconds from 1 to {LONGEST_DEADLINE_SECONDS} in the "
-            f"{SCHEME} URI, found something else"
-        )
-    return seconds
 
 
 def _refuse_secret(name: str) -> None:

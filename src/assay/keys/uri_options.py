@@ -9,10 +9,18 @@ Example:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from assay.keys.errors import KeyUriError
+
+DEFAULT_DEADLINE_SECONDS = 10
+LONGEST_DEADLINE_SECONDS = 300
+
+_HOST = r"\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_ENDPOINT = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?/?")
+_LOOPBACK = re.compile(r"localhost|\[::1\]|127(?:\.[0-9]{1,3}){3}", re.IGNORECASE)
 
 
 def read_options(
@@ -61,3 +69,28 @@ def decoded(name: str, text: str, scheme: str) -> str:
             "bytes"
         )
     return value
+
+
+def is_safe_endpoint(address: str) -> bool:
+    """Whether an address is ``https://HOST[:PORT]``, or ``http://`` on this machine."""
+    found = _ENDPOINT.fullmatch(address)
+    if found is None or (found[3] is not None and not 1 <= int(found[3]) <= 65535):
+        return False
+    return found[1] == "https" or _LOOPBACK.fullmatch(found[2]) is not None
+
+
+def read_deadline(text: str | None, scheme: str) -> int:
+    """The option ``deadline``: whole seconds from 1 to 300, 10 when it is not said.
+
+    Raises:
+        KeyUriError: anything else.
+    """
+    if text is None:
+        return DEFAULT_DEADLINE_SECONDS
+    seconds = int(text) if re.fullmatch(r"[1-9][0-9]{0,2}", text) else 0
+    if not 1 <= seconds <= LONGEST_DEADLINE_SECONDS:
+        raise KeyUriError(
+            f"expected deadline= in whole seconds from 1 to {LONGEST_DEADLINE_SECONDS} in the "
+            f"{scheme} URI, found something else"
+        )
+    return seconds

@@ -8,10 +8,10 @@ from assay.keys import KeyUriError
 from assay.keys.aws_kms_uri import (
     AwsKmsUri,
     KeyArn,
-    is_safe_endpoint,
     parse_aws_kms_uri,
     parse_key_arn,
 )
+from assay.keys.uri_options import is_safe_endpoint
 
 ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 MRK = "mrk-1234abcd12ab34cd56ef1234567890ab"
