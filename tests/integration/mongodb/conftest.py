@@ -8,15 +8,12 @@ there, each in a database of its own that is dropped afterwards.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import hashlib
 import inspect
 import os
 import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +24,8 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.monitoring import CommandListener
+from tests.go_program import built
 
-from assay.core import tools_home
 from assay.encryption.mongodb import (
     AsyncSealedCollection,
     Equality,
@@ -41,7 +38,7 @@ from assay.encryption.mongodb import (
 from assay.keys import Keyring, MemoryDataKeyTable, MemoryKeyService
 
 SOURCE = Path(__file__).with_name("ferretdb")
-_BUILD_SECONDS, _START_SECONDS = 900, 60.0
+_START_SECONDS = 60.0
 
 LETTERS = SealedDocument(
     name="letters",
@@ -68,33 +65,7 @@ class Server:
 def ferretdb(needs: Callable[[str], None], pytestconfig: pytest.Config) -> Path:
     """The server's program, built when its sources have changed."""
     needs("go")
-    sources = b"".join((SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    folder = tools_home() / f"ferretdb-{hashlib.sha256(sources).hexdigest()[:12]}"
-    program = folder / "ferretdb"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of pytest-xdist build it once
-        if not program.exists():
-            capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-            with capture.global_and_fixture_disabled():
-                print("\nBuilding FerretDB from source, once: about two minutes", file=sys.stderr)
-            _build(program)
-    return program
-
-
-def _build(program: Path) -> None:
-    unfinished = program.with_suffix(".new")
-    done = subprocess.run(
-        ["go", "build", "-trimpath", "-o", str(unfinished), "."],  # noqa: S607 - go of the PATH
-        cwd=SOURCE, capture_output=True, text=True, check=False, timeout=_BUILD_SECONDS,
-    )  # fmt: skip
-    if done.returncode:
-        pytest.fail(
-            "expected `go build` to make FerretDB (it needs the Go module proxy the first time), "
-            f"found:\n{done.stderr[-2000:]}",
-            pytrace=False,
-        )
-    unfinished.rename(program)
+    return built("ferretdb", SOURCE, pytestconfig, takes="about two minutes")
 
 
 @pytest.fixture(scope="session")
