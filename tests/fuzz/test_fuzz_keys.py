@@ -25,6 +25,7 @@ from assay.keys.pkcs11_uri import parse_pkcs11_uri
 from assay.keys.recovery_shares import GivenShare, read_share, write_share
 from assay.keys.rehearsals import read_rehearsals, write_rehearsals
 from assay.keys.service_wrapping import join_service_wrapped, split_service_wrapped
+from assay.keys.vault_uri import parse_key_path, parse_vault_uri
 from assay.keys.wrapping import unwrap_with
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -141,6 +142,19 @@ def fuzz_aws_kms_uri(data: bytes) -> None:
     assert str(parse_key_arn(uri.key) or uri.key) == uri.key
 
 
+def fuzz_vault_uri(data: bytes) -> None:
+    """The URI of a key in Vault; what is accepted is written and read back the same."""
+    try:
+        uri = parse_vault_uri(data.decode("utf-8", "surrogatepass"))
+    except (KeysError, UnicodeDecodeError):
+        return
+    assert parse_vault_uri(uri.with_query()) == uri
+    named = uri.without_options().removeprefix("vault:")
+    assert parse_key_path(named) == (uri.mount, uri.name)
+    assert named.isascii()
+    assert not set(named) & set(" ?#%\\\n")
+
+
 SEEDS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
     fuzz_wrapped: (WRAPPED,),
     fuzz_service_wrapped: (b"\x02\x00\x09aws-kms:a\xff", b"\x02\xff\xff"),
@@ -159,6 +173,10 @@ SEEDS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
         b"?region=eu-west-1&endpoint=https://[::1]:1&ca=%41&profile=p&deadline=9",
         b"aws-kms:alias/a?deadline=10&endpoint=http://127.0.0.1",
         b"aws-kms:1234abcd-12ab-34cd-56ef-1234567890ab?region=cn-north-1",
+    ),
+    fuzz_vault_uri: (
+        b"vault:a/b/keys/k.1?address=https://v:8200&namespace=n/m/&token-source=file:/p&deadline=9",
+        b"vault:transit/keys/k?role-id-source=env:R&secret-id-source=file:s%20t&approle=a&ca=%41",
     ),
     fuzz_embedded_uri: (b"embedded:/a%3Fb?object=k&passphrase-source=env:A%26B",),
 }

@@ -91,6 +91,7 @@ from assay.keys.service import (
     KmsFacts,
     StoreFacts,
     TokenFacts,
+    TransitFacts,
 )
 from assay.keys.succession import SuccessorKeyService
 from assay.keys.token_keys import (
@@ -188,6 +189,7 @@ __all__ = [
     "TokenFacts",
     "TokenPinError",
     "TooFewSharesError",
+    "TransitFacts",
     "UnknownDataKeyError",
     "UnwrapError",
     "VersionedKek",

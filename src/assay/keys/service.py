@@ -144,13 +144,56 @@ class KmsFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TransitFacts:
+    """What the transit engine of HashiCorp Vault or OpenBao says of a key; None: it does not say.
+
+    Attributes:
+        address: the server that answered.
+        key: ``vault:MOUNT/keys/NAME``.
+        type: "aes256-gcm96", "ed25519", ...
+        exportable: whether the engine gives the key away.
+        allow_plaintext_backup: whether it gives a backup in the clear away.
+        deletion_allowed: whether the key can be deleted.
+        derived: whether each call derives another key from it.
+        imported: whether its material was brought in from outside.
+        latest_version: the version that wraps.
+        min_decryption_version: the oldest version that opens.
+        min_available_version: the oldest version that was not trimmed; 0 when none was.
+        auto_rotate_seconds: how often it is rotated; 0 when it is not.
+        seal_type: what protects the server's own key: "shamir" (key shares of people), "pkcs11",
+            "awskms", ...
+        storage_type: where the server keeps what it encrypts ("raft", "file", "inmem", ...).
+        server_version: "1.21.0".
+        unread: one sentence for each fact that could not be read, with the reason.
+    """
+
+    address: str
+    key: str
+    type: str
+    exportable: bool | None
+    allow_plaintext_backup: bool | None
+    deletion_allowed: bool | None
+    derived: bool | None
+    imported: bool | None
+    latest_version: int
+    min_decryption_version: int | None
+    min_available_version: int | None
+    auto_rotate_seconds: int | None
+    seal_type: str
+    storage_type: str
+    server_version: str
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Custody:
     """Raw facts about where a key lives and whether it can leave; no opinion.
 
     ``msgspec.to_builtins`` turns it into JSON, ``msgspec.convert`` back.
 
     Attributes:
-        provider: "pkcs11", "aws-kms", "embedded", "memory", or the scheme of a third party.
+        provider: "pkcs11", "aws-kms", "vault", "embedded", "memory", or the scheme of a third
+            party.
         fidelity: how real the provider is.
         uri: which key, without secrets.
         algorithm: "AES-256-GCM" or "Ed25519".
@@ -163,6 +206,7 @@ class Custody:
         token: facts about a PKCS#11 token.
         store: facts about an embedded store's file.
         kms: facts about a key in AWS KMS.
+        transit: facts about a key in the transit engine of Vault.
         residual_risk: one honest sentence: what somebody could still do.
     """
 
@@ -178,6 +222,7 @@ class Custody:
     token: TokenFacts | None = field(default=None)
     store: StoreFacts | None = field(default=None)
     kms: KmsFacts | None = field(default=None)
+    transit: TransitFacts | None = field(default=None)
 
 
 class KeyService(Protocol):

@@ -5,6 +5,7 @@ scheme          example
 =============== ===============================================================
 ``pkcs11``      ``pkcs11:token=assay;object=kek?pin-source=env:ASSAY_PIN``
 ``aws-kms``     ``aws-kms:alias/kek?region=eu-central-1`` (``assay[aws]``)
+``vault``       ``vault:transit/keys/kek?address=https://…`` (``assay[vault]``)
 ``embedded``    ``embedded:keys.json?object=kek``
 =============== ===============================================================
 
@@ -45,6 +46,15 @@ def _aws_kms() -> KeyProvider:
     return AwsKmsProvider()
 
 
+def _vault() -> KeyProvider:
+    try:
+        from assay.keys.vault_service import VaultProvider
+    except ModuleNotFoundError as exc:
+        raise KeyServiceError(str(exc)) from exc
+
+    return VaultProvider()
+
+
 def _embedded() -> KeyProvider:
     from assay.keys.embedded import EmbeddedProvider
 
@@ -54,6 +64,7 @@ def _embedded() -> KeyProvider:
 SCHEMES: Mapping[str, Callable[[], KeyProvider]] = {
     "pkcs11": _pkcs11,
     "aws-kms": _aws_kms,
+    "vault": _vault,
     "embedded": _embedded,
 }
 """Scheme -> what makes its provider."""
