@@ -1,9 +1,10 @@
 """Key custody: where a key was made, whether it may leave, and what happened when it was asked to.
 
 Facts come from the key service itself: attributes as the token reports them, the answer to each
-real attempt to export the key, for the embedded store the permissions of its file, and for AWS KMS
-what it says of the key, its policy and its grants. Sources: PKCS#11 v3.1 section 4.9 (secret key
-attributes), NIST SP 800-57 part 1 r5 section 6, AWS KMS API reference (KeyMetadata).
+real attempt to export the key, for the embedded store the permissions of its file, for AWS KMS what
+it says of the key, its policy and its grants, and for Vault how the key is configured. Sources:
+PKCS#11 v3.1 section 4.9 (secret key attributes), NIST SP 800-57 part 1 r5 section 6, AWS KMS API
+reference (KeyMetadata), Vault's API (transit).
 
 Example:
     >>> KeyCustody().judge(facts).status           # doctest: +SKIP
@@ -25,6 +26,12 @@ from assay.controls.check import Twin, Violation
 from assay.controls.context import Context
 from assay.controls.errors import CollectError
 from assay.controls.key_policy import statements_for_everybody
+from assay.controls.transit_key import (
+    TransitKey,
+    kept_in_transit,
+    transit_key_of,
+    wrong_in_transit,
+)
 from assay.core import Fidelity, Population, Result
 
 if TYPE_CHECKING:
@@ -108,7 +115,7 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was observed of one key.
 
     Attributes:
-        provider: "pkcs11", "aws-kms", "embedded" or another scheme.
+        provider: "pkcs11", "aws-kms", "vault", "embedded" or another scheme.
         fidelity: how real the provider is.
         algorithm: of the key.
         generated_inside: whether the provider says that it made the key itself.
@@ -119,6 +126,7 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         described_as: the token's own words about its maker and model.
         residual_risk: what somebody could still do.
         kms: a key in AWS KMS; since version 2.
+        transit: a key in Vault's transit engine; since version 3.
     """
 
     provider: str
@@ -132,14 +140,15 @@ class CustodyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     described_as: str
     residual_risk: str
     kms: KmsKey | None = None
+    transit: TransitKey | None = None
 
 
 class KeyCustody:
     """Every door by which a key might leave was tried, and each stayed shut."""
 
     id = "key-custody"
-    version = 2
-    also_judges = (1,)
+    version = 3
+    also_judges = (1, 2)
     asset_kind = "key"
     title = "trying to export the key"
     facts = CustodyFacts
@@ -164,6 +173,7 @@ class KeyCustody:
             ),
             residual_risk=custody.residual_risk,
             kms=_kms_key(custody.kms) if custody.kms else None,
+            transit=transit_key_of(custody.transit) if custody.transit else None,
         )
 
     def judge(self, facts: CustodyFacts) -> Result:
@@ -175,6 +185,9 @@ class KeyCustody:
         ]
         if facts.kms is not None:
             wrong, unsaid = _wrong_in_kms(facts.kms)
+            wrong += came_out
+        elif facts.transit is not None:
+            wrong, unsaid = wrong_in_transit(facts.transit)
             wrong += came_out
         elif facts.store is not None:
             wrong, unsaid = came_out + _wrong_with_file(facts.store), []
@@ -219,6 +232,21 @@ class KeyCustody:
                 "the key policy in AWS KMS lets everybody use the key",
                 partial(_kms_key_twin, Principal="*"),
             ),
+            Violation(
+                "exportable-in-vault",
+                "the key in Vault's transit engine may be exported",
+                partial(_transit_key_twin, "exportable"),
+            ),
+            Violation(
+                "backup-from-vault",
+                "the key in Vault's transit engine may be backed up in the clear",
+                partial(_transit_key_twin, "allow_plaintext_backup"),
+            ),
+            Violation(
+                "imported-into-vault",
+                "the key's material is imported into Vault's transit engine from outside",
+                partial(_transit_key_twin, "imported"),
+            ),
         )
 
 
@@ -243,6 +271,9 @@ def _kept(facts: CustodyFacts) -> str:
     if facts.kms is not None:
         unread = f" Not read: {', '.join(facts.kms.unread)}." if facts.kms.unread else ""
         return f"{tried}; {_kept_in_kms(facts.kms, facts.fidelity)}. {facts.residual_risk}{unread}"
+    if facts.transit is not None:
+        unread = f" Not read: {', '.join(facts.transit.unread)}." if facts.transit.unread else ""
+        return f"{tried}; {kept_in_transit(facts.transit)}. {facts.residual_risk}{unread}"
     kind = {
         Fidelity.LIVE: "a hardware security module",
         Fidelity.EMULATED: "software, not a hardware security module",
@@ -350,5 +381,16 @@ def _kms_key_twin(folder: Path, inject: bool, **change: str) -> Iterator[Twin]:
     from assay.controls.twins.programme import twin_programme
 
     service = KmsTwin(**(change if inject else {}))
+    with Context(folder, twin_programme(), environment={}, key_service=service) as context:
+        yield Twin(Key(id="kek", uri=service.uri, purpose="encryption"), context)
+
+
+@contextmanager
+def _transit_key_twin(change: str, folder: Path, inject: bool) -> Iterator[Twin]:
+    """A key in a stand-in for Vault, with one of its properties changed or not."""
+    from assay.controls.twins.keys import TransitTwin
+    from assay.controls.twins.programme import twin_programme
+
+    service = TransitTwin(change if inject else None)
     with Context(folder, twin_programme(), environment={}, key_service=service) as context:
         yield Twin(Key(id="kek", uri=service.uri, purpose="encryption"), context)

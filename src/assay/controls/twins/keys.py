@@ -21,6 +21,7 @@ from assay.keys import (
     KeyServiceError,
     KmsFacts,
     MemoryKeyService,
+    TransitFacts,
 )
 
 
@@ -124,6 +125,57 @@ class KmsTwin(MemoryKeyService):
                 rotation_days=365,
                 policy=self._policy,
                 grants=(),
+                unread=(),
+            ),
+        )
+
+
+class TransitTwin(MemoryKeyService):
+    """A key service that says of its key what Vault's transit engine says of one.
+
+    Args:
+        property_set: which of its properties is wrong: "exportable", "allow_plaintext_backup",
+            "imported"; None for a key as it should be.
+    """
+
+    def __init__(self, property_set: str | None = None) -> None:
+        super().__init__(name="transit-twin")
+        self._property_set = property_set
+
+    def custody(self) -> Custody:
+        """What Vault would say."""
+        exportable, backup, imported = (
+            self._property_set == name
+            for name in ("exportable", "allow_plaintext_backup", "imported")
+        )
+        return replace(
+            super().custody(),
+            provider="vault",
+            origin=KeyOrigin(not imported, "imported" if imported else None),
+            attributes={},
+            export_attempts=(
+                ExportAttempt(
+                    "export the key (export/encryption-key)",
+                    refused=not exportable,
+                    answer="the server did it" if exportable else "400: is not exportable",
+                ),
+            ),
+            transit=TransitFacts(
+                address="a twin",
+                key=self.uri,
+                type="aes256-gcm96",
+                exportable=exportable,
+                allow_plaintext_backup=backup,
+                deletion_allowed=False,
+                derived=False,
+                imported=imported,
+                latest_version=1,
+                min_decryption_version=1,
+                min_available_version=0,
+                auto_rotate_seconds=0,
+                seal_type="shamir",
+                storage_type="raft",
+                server_version="a twin",
                 unread=(),
             ),
         )

@@ -9,7 +9,8 @@ from assay.controls.checks.key_custody import Attempt, CustodyFacts, KeyCustody,
 from assay.controls.context import Context
 from assay.controls.errors import ObservationError
 from assay.controls.observation import ObservationRecord, judge_record
-from assay.controls.twins.keys import KmsTwin
+from assay.controls.transit_key import TransitKey
+from assay.controls.twins.keys import KmsTwin, TransitTwin
 from assay.controls.twins.programme import twin_programme
 from assay.core import Fidelity, Status
 
@@ -67,6 +68,32 @@ KMS = msgspec.structs.replace(
         rotation_days=365,
         policy=json.dumps(POLICY),
         grants=(),
+        unread=(),
+    ),
+)
+
+TRANSIT = msgspec.structs.replace(
+    TOKEN,
+    provider="vault",
+    attributes={},
+    attempts=(Attempt("export the key", True, "400: is not exportable"),),
+    described_as="vault",
+    residual_risk="A root token can do everything.",
+    transit=TransitKey(
+        address="https://vault.example:8200",
+        type="aes256-gcm96",
+        exportable=False,
+        allow_plaintext_backup=False,
+        deletion_allowed=False,
+        derived=False,
+        imported=False,
+        latest_version=3,
+        min_decryption_version=1,
+        min_available_version=0,
+        auto_rotate_seconds=0,
+        seal_type="shamir",
+        storage_type="raft",
+        server_version="1.21.0",
         unread=(),
     ),
 )
@@ -270,19 +297,66 @@ def test_a_policy_for_some_passes(statement):
     assert judged_kms(policy=json.dumps({"Statement": [statement]})).status is Status.PASS
 
 
-def test_what_version_1_observed_is_judged_as_it_was():
+def judged_transit(**changes):
+    return judged(TRANSIT, transit=msgspec.structs.replace(TRANSIT.transit, **changes))
+
+
+def test_a_key_in_vault_that_stays_passes_and_is_called_software():
+    result = judged(TRANSIT)
+    assert result.status is Status.PASS
+    assert result.fidelity is Fidelity.EMULATED
+    assert "https://vault.example:8200 says that it made the key" in result.reason
+    assert "not a hardware security module. A root token can do everything." in result.reason
+    assert "keeps everything in memory" in judged_transit(storage_type="inmem").reason
+    assert (
+        "Not read: sys/seal-status: 404." in judged_transit(unread=("sys/seal-status: 404",)).reason
+    )
+
+
+@pytest.mark.parametrize("name", ["exportable", "allow_plaintext_backup", "imported", "derived"])
+def test_each_property_of_a_key_in_vault_counts(name):
+    result = judged_transit(**{name: True})
+    assert result.status is Status.FAIL
+    assert f"({name})" in result.reason
+    unsaid = judged_transit(**{name: None})
+    assert unsaid.status is Status.ERROR
+    assert f"does not say {name}" in unsaid.reason
+
+
+def test_a_key_in_vault_that_came_out_fails_and_an_untried_door_is_an_error():
+    out = Attempt("back the key up in the clear", False, "the server did it")
+    assert judged(TRANSIT, attempts=(*TRANSIT.attempts, out)).status is Status.FAIL
+    assert judged(TRANSIT, untried=("export the key: 403",)).status is Status.ERROR
+    assert judged(TRANSIT, attempts=()).status is Status.ERROR
+
+
+@pytest.mark.parametrize("name", ["exportable", "allow_plaintext_backup", "imported"])
+def test_what_is_observed_is_what_vault_said(tmp_path, name):
+    service = TransitTwin(name)
+    with Context(tmp_path, twin_programme(), environment={}, key_service=service) as context:
+        facts = KeyCustody().collect(Key(id="kek", uri=service.uri, purpose="encryption"), context)
+    assert getattr(facts.transit, name) is True
+    assert msgspec.convert(msgspec.to_builtins(facts), CustodyFacts) == facts
+
+
+@pytest.mark.parametrize(
+    ("version", "older"), [(1, TOKEN), (1, STORE), (2, TOKEN), (2, STORE), (2, KMS)]
+)
+def test_what_older_versions_observed_is_judged_as_it_was(version, older):
     check = KeyCustody()
-    facts = msgspec.to_builtins(TOKEN)
-    del facts["kms"]
+    facts = msgspec.to_builtins(older)
+    del facts["transit"]
+    if version == 1:
+        del facts["kms"]
     record = ObservationRecord(
-        check="key-custody", check_version=1, asset="kek", collected_at="2026-01-01T00:00:00Z",
-        fidelity=Fidelity.EMULATED, facts=facts,
+        check="key-custody", check_version=version, asset="kek", collected_at="2026-01-01T00:00:00Z",
+        fidelity=older.fidelity, facts=facts,
     ).to_bytes()  # fmt: skip
     result = judge_record({check.id: check}, record)
-    assert result == judged(TOKEN)
+    assert result == judged(older)
     assert result.status is Status.PASS
-    unknown = record.replace(b'"check_version":1', b'"check_version":3')
-    with pytest.raises(ObservationError, match="version 3"):
+    unknown = record.replace(f'"check_version":{version}'.encode(), b'"check_version":4')
+    with pytest.raises(ObservationError, match="version 4"):
         judge_record({check.id: check}, unknown)
 
 
