@@ -87,7 +87,7 @@ def test_a_third_party_adds_a_scheme_but_replaces_none(
     assert asked == ["assay.keys"]
     with pytest.raises(keys.KeysError):
         open_key_service("embedded:gone", directory=tmp_path, environment=ENVIRONMENT)
-    with pytest.raises(KeyUriError, match="embedded, pkcs11, safe, found 'other'"):
+    with pytest.raises(KeyUriError, match="embedded, pkcs11, safe, vault, found 'other'"):
         open_key_service("other:x", directory=tmp_path, environment={})
 
 
