@@ -187,6 +187,11 @@ class KeySource:
         """From when on the newest of the rows is written under; None when it is already."""
         return None if self.in_use(rows) is rows[-1] else rows[-1].created_at + self._settling
 
+    @property
+    def counts(self) -> bool:
+        """Whether uses of any key are counted."""
+        return bool(self._meters)
+
     def is_at_rest(self) -> bool:
         """Whether the table is to be left alone until somebody needs a key."""
         return self._table.is_at_rest()

@@ -10,7 +10,10 @@ immutable, are copied by the interpreter and by OpenSSL, may be swapped out, and
 dump. While a data key is in the cache, whoever can read this process's memory can read it. What
 the keyring does do: it shows material in no ``repr``, refuses to pickle it, drops it and whatever
 was derived from it after the time-to-live, though nobody asks any more, and never holds the KEK.
-Turn off core dumps and swap on machines that hold keys.
+While a key is kept there is one copy of its bytes; afterwards no object has it, and freed memory
+may until it is used again, as may what the key service's client left of its answer. Call
+`assay.keys.forbid_core_dumps` first, and turn off swap on machines that hold keys. Nothing of
+this hides memory from root or from a hypervisor.
 
 Specification: ``spec/data-keys.md``.
 
@@ -22,6 +25,7 @@ Example:
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -127,6 +131,7 @@ class Keyring:
         self._outage = Outage(_RETRY_SECONDS)
         self._begin_flights()
         self._watched_closely_until = 0.0
+        self._tending = threading.Lock()
 
     def current(self, owner: str, key_class: DataKeyClass) -> DataKey:
         """The key to write under: an owner's newest; the first one is made when there is none.
@@ -267,13 +272,17 @@ class Keyring:
     def close(self) -> None:
         """Drop every key and store the uses that were counted; it may be used again.
 
+        Until then nothing asks the table any more, so its engine can be disposed of.
+
         Raises:
             DatabaseError: the uses could not be stored; they are kept for the next time.
         """
-        with self._lock:
-            self._kept.forget(lambda _: True)
-        self._tell_of_dropped()
-        self._store_uses()
+        with self._tending:
+            with self._lock:
+                self._kept.forget(lambda _: True)
+            self._tell_of_dropped()
+            self._store_uses()
+            self._store_uses()  # a meter that counted nothing since is let go
 
     @property
     def kept_keys(self) -> int:
@@ -291,9 +300,15 @@ class Keyring:
         Returns:
             Whether there will be more to do.
         """
+        with self._tending:
+            return self._tend()
+
+    def _tend(self) -> bool:
         with self._lock:
             self._kept.drop_expired(self._monotonic())
         self._tell_of_dropped()
+        if self._kept.is_empty and not self._source.counts:
+            return False
         if self._source.is_at_rest():
             return not self._kept.is_empty
         try:
@@ -319,6 +334,7 @@ class Keyring:
         looked for once more, which begins their upkeep here. What was counted is the parent's.
         """
         self._begin_flights()
+        self._tending = threading.Lock()
         self._kept.hold_back()
         self._source.begin_afresh()
 

@@ -336,6 +336,37 @@ def test_closing_drops_everything_and_stores_what_was_counted(
     assert keyring.current("a", ROWS) == key
 
 
+def test_a_closed_keyring_asks_nothing_of_its_table(
+    keyring: Keyring, table: AbsentTable, events: RecordedEvents
+) -> None:
+    keyring.current("a", ROWS).uses.count()
+    keyring.close()
+    table.away = True
+    assert not keyring.tend()
+    assert "data-keys.not-tended" not in kinds(events)
+
+
+def test_closing_waits_for_upkeep_that_is_under_way(keyring: Keyring, table: AbsentTable) -> None:
+    keyring.current("a", ROWS)
+    inside, go_on, ask = threading.Event(), threading.Event(), table.generation
+
+    def slow() -> int:
+        inside.set()
+        go_on.wait()
+        return ask()
+
+    table.generation = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        tending = pool.submit(keyring.tend)
+        inside.wait()
+        closing = pool.submit(keyring.close)
+        time.sleep(0.05)
+        assert not closing.done()
+        go_on.set()
+        closing.result()
+        assert tending.done()
+
+
 def test_a_key_that_another_process_destroyed_is_dropped(
     keyring: Keyring, table: AbsentTable, seconds: Seconds
 ) -> None:
