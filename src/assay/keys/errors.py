@@ -4,6 +4,7 @@
 
     KeysError
     ├── KeyUriError            a key URI is malformed, or names an unknown scheme
+    │                          (also a WrongInputError)
     ├── KeyNotFoundError       the service is there, the named key is not (or is not unique)
     ├── KeyExistsError         a key would have to be overwritten; nothing was changed
     ├── KeyServiceError        the service cannot be reached, or failed
@@ -48,14 +49,14 @@ Example:
 
 from __future__ import annotations
 
-from assay.core import AssayError, OwnerDestroyedError, UnavailableError
+from assay.core import AssayError, OwnerDestroyedError, UnavailableError, WrongInputError
 
 
 class KeysError(AssayError):
     """Anything that the room ``keys`` refuses or cannot do."""
 
 
-class KeyUriError(KeysError):
+class KeyUriError(KeysError, WrongInputError):
     """A key URI is malformed, carries a secret, or names a scheme that nobody serves."""
 
 

@@ -138,7 +138,7 @@ def test_owners_are_named_only_to_who_asks(shop: Shop, told: Any, capsys: Any) -
         (["rotate", "--class", "columns"], 2, "columns"),
         (["rotate", "--made-before", "yesterday"], 2, "found 'yesterday'"),
         (["rotate", "--made-before", "2026-01-01T00:00:00"], 2, "with its zone"),
-        (["rewrap", "--to", "nonsense"], 3, "no scheme"),
+        (["rewrap", "--to", "nonsense"], 2, "no scheme"),
         (["rewrap", "--from", "embedded:keys.json?object=gone&passphrase-source=env:ASSAY_PASSPHRASE"], 3, "gone"),
         (["rewrap", "--to", "env:NOT_SET"], 3, "NOT_SET"),
         (["status", "-c", "none.yaml"], 2, "assay init"),
