@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers import aead
 import assay.encryption.xaes
 import assay.keys.embedded
 import assay.keys.embedded_format
+import assay.keys.embedded_slots
 import assay.keys.memory
 import assay.kms.memory_token
 
@@ -31,6 +32,7 @@ PLACES = (
     assay.encryption.xaes,
     assay.keys.embedded,
     assay.keys.embedded_format,
+    assay.keys.embedded_slots,
     assay.keys.memory,
     assay.kms.memory_token,
 )

@@ -111,9 +111,11 @@ def _purge_postgresql(where: Rewritten, connection: Connection, purged: Purged) 
         if _rewrote_statistics(connection):
             purged.cleaned.append("the statistics were rewritten")
         else:
-            purged.remains.append("older statistics of the columns: only a superuser rewrites them")
+            purged.remains.append(
+                "statistics of the columns from before: only a superuser rewrites them"
+            )
     except DBAPIError as exc:
-        purged.remains.append(f"older statistics of the columns: {said_by_driver(exc)}")
+        purged.remains.append(f"statistics of the columns from before: {said_by_driver(exc)}")
     try:
         files = _turn_log_over(connection)
         purged.cleaned.append(f"the write-ahead log was turned over ({files} files)")
