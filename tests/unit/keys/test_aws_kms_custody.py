@@ -105,7 +105,7 @@ def test_an_operation_that_the_service_does_not_know_leaves_its_door_untried(kms
     kms.create()
     for action in ("GetParametersForImport", "GetKeyPolicy"):
         kms.front.unknown = {action}
-        found = custody(kms, deadline="1")
+        found = custody(kms, deadline="4")
         assert found.kms is not None
         said = (*found.untried_doors, *found.kms.unread)
         assert len(said) == 1
