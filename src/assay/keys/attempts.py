@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -61,3 +62,25 @@ def within_deadline(
         reraise=True,
     )
     return retrying(attempt, *args, **kwargs)
+
+
+def ended_in_tls(error: BaseException) -> bool:
+    """Whether the other side was gone before TLS was, which tells nothing of its certificate.
+
+    Args:
+        error: of a client, with the one of ``ssl`` somewhere below it: as its cause, its context,
+            its argument, or as clients of urllib3 carry it.
+    """
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return True
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            carried = getattr(one, "kwargs", None)
+            below = carried.get("error") if isinstance(carried, dict) else None
+            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), below]
+            waiting += one.args
+    return False

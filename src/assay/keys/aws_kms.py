@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +47,13 @@ try:
     from botocore import xform_name
     from botocore.config import Config
 
-    from assay.keys.attempts import ANSWER_SHARE, CONNECT_SHARE, TryAgainError, within_deadline
+    from assay.keys.attempts import (
+        ANSWER_SHARE,
+        CONNECT_SHARE,
+        TryAgainError,
+        ended_in_tls,
+        within_deadline,
+    )
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         f"expected the package {exc.name} for keys in AWS KMS, found none; install assay[aws]",
@@ -263,7 +268,7 @@ class AwsKms:
                 "give the machine a role, set AWS_… variables, or name a profile (profile=)"
             ) from exc
         except botocore_errors.SSLError as exc:
-            if _ended_in_tls(exc):
+            if ended_in_tls(exc):
                 if not repeatable:
                     raise _broken(operation, key, exc) from exc
                 raise TryAgainError("an end of the connection") from exc
@@ -317,13 +322,6 @@ class AwsKms:
 
 def _actions(operation: str) -> str:
     return " and ".join(_IAM_ACTIONS.get(operation, (f"kms:{operation}",)))
-
-
-def _ended_in_tls(error: Exception) -> bool:
-    """Whether the other side was gone before TLS was, which tells nothing of its certificate."""
-    wrapped = getattr(error, "kwargs", {}).get("error")
-    inner = wrapped.args[0] if isinstance(wrapped, Exception) and wrapped.args else None
-    return isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
 def _broken(operation: str, key: str, exc: Exception) -> KeyServiceError:

@@ -55,7 +55,13 @@ try:
     from requests import exceptions as requests_errors
     from requests.adapters import BaseAdapter, HTTPAdapter
 
-    from assay.keys.attempts import ANSWER_SHARE, CONNECT_SHARE, TryAgainError, within_deadline
+    from assay.keys.attempts import (
+        ANSWER_SHARE,
+        CONNECT_SHARE,
+        TryAgainError,
+        ended_in_tls,
+        within_deadline,
+    )
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         f"expected the package {exc.name} for keys in Vault, found none; install assay[vault]",
@@ -254,6 +260,8 @@ class Vault:
         try:
             response = adapter.request(method, f"/v1/{path}", json=body)
         except requests_errors.SSLError as exc:
+            if ended_in_tls(exc):
+                raise TryAgainError("an end of the connection") from exc
             raise KeyServiceError(
                 f"expected a certificate of {self.address} that is trusted and valid, found "
                 "another; name the file of its CA (ca=) when it is one of your own"
