@@ -574,6 +574,7 @@ def test_a_database_that_was_let_go_of_is_left_alone(
     key.uses.count()
     engine.dispose()
     assert keyring.tend()
+    assert keyring.kept_keys == 0, "nobody can tell whether it was destroyed"
     assert engine.pool.checkedin() == engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     keyring.existing("b", ROWS)
     keyring.tend()
